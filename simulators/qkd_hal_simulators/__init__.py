@@ -1,0 +1,1 @@
+"""The BB84 optical-modem pair: light source, fibre, detector, Eve and the modem process."""
