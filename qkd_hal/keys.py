@@ -142,7 +142,7 @@ class QuantumKey:
     A ``bytearray`` handed in is moved: the caller's buffer is zeroed.
     """
 
-    __slots__ = ("__weakref__", "_buffer", "_pid", "_shown", "provenance", "ref")
+    __slots__ = ("__weakref__", "_buffer", "_pid", "_views", "provenance", "ref")
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class QuantumKey:
         self._buffer = bytearray(material)
         if isinstance(material, bytearray):
             wipe(material)
-        self._shown = False
+        self._views = [None]
         self._pid = os.getpid()
         self.provenance = provenance
         self.ref = ref
@@ -168,9 +168,11 @@ class QuantumKey:
             KeyConsumedError: the key was exposed or wiped before, or the process forked.
         """
         self._require_live()
-        if self._shown:
-            raise KeyConsumedError("this key was exposed before", key_id=self._key_id())
-        self._shown = True
+        try:
+            self._views.pop()  # atomic: of two threads only one gets the view
+        except IndexError:
+            what = "this key was exposed before"
+            raise KeyConsumedError(what, key_id=self._key_id()) from None
         view = memoryview(self._buffer).toreadonly()
         try:
             yield view
@@ -210,7 +212,7 @@ class QuantumKey:
         self.wipe()
 
     def __del__(self) -> None:
-        wipe(self._buffer)
+        wipe(getattr(self, "_buffer", bytearray()))  # absent when __init__ refused its argument
 
     def __repr__(self) -> str:
         name = f" {self.ref}" if self.ref else ""
