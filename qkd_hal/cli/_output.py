@@ -1,0 +1,51 @@
+"""How commands print: a table for people, or with ``--json`` one object on one line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["json_option", "print_json", "print_pairs", "print_table", "printable"]
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."
+)
+
+
+def printable(value: object) -> str:
+    """Return *value* as text that cannot steer a terminal: names come from devices."""
+    return "".join(
+        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value)
+    )
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print *value* on one line of standard output."""
+    click.echo(json.dumps(value, allow_nan=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """Print *rows* under *columns*, as wide as the terminal allows."""
+    from rich.console import Console  # slow to import, and of no use to --help and --json
+    from rich.table import Table
+
+    table = Table(*columns, title=title or None, title_justify="left")
+    for row in rows:
+        table.add_row(*map(printable, row))
+    Console(markup=False, highlight=False).print(table)
+
+
+def print_pairs(pairs: Mapping[str, object], *, title: str = "") -> None:
+    """Print names and values below one another; absent values as a dash."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", show_header=False)
+    for name, value in pairs.items():
+        table.add_row(printable(name.replace("_", " ")), "-" if value is None else printable(value))
+    Console(markup=False, highlight=False).print(table)
