@@ -1,0 +1,104 @@
+"""The light of one frame of pulses, and its bytes on the quantum channel.
+
+Only pulses that hold photons are listed; intensities never are, since no measurement of
+one pulse reveals them. Layout (big-endian header, then two arrays)::
+
+    4 magic "QPF1" | 8 first pulse | 4 pulse count | 4 lit pulses | 1 gap width (1, 2 or 4)
+    gap width * lit  gaps, little-endian: index of the first lit pulse, then the distance
+    1 * lit          states: photons << 2 | basis << 1 | bit
+
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qkd_hal.errors import ProtocolError
+
+__all__ = ["MAX_FRAME_BYTES", "MAX_FRAME_PULSES", "MAX_PHOTONS", "PhotonFrame"]
+
+MAX_PHOTONS = 15  # per pulse; P(n > 15) is below 1e-13 for mean photon numbers up to 1
+MAX_FRAME_PULSES = 1 << 22  # bounds what one message can make a receiver allocate
+_HEADER = struct.Struct(">4sQIIB")
+_MAGIC = b"QPF1"
+MAX_FRAME_BYTES = _HEADER.size + 5 * MAX_FRAME_PULSES
+_MAX_FIRST_PULSE = (1 << 63) - 1 - MAX_FRAME_PULSES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PhotonFrame:
+    """Light in pulses ``[first_pulse, first_pulse + pulse_count)``.
+
+    ``lit``: int64 indices within the frame of pulses with photons, rising; ``states``:
+    ``photons << 2 | basis << 1 | bit`` of each.
+    """
+
+    first_pulse: int
+    pulse_count: int
+    lit: NDArray[np.int64]
+    states: NDArray[np.uint8]
+
+    @property
+    def photons(self) -> NDArray[np.uint8]:
+        """Photon number of each lit pulse, at least 1."""
+        return self.states >> 2
+
+    @property
+    def bases(self) -> NDArray[np.uint8]:
+        """0 = X, 1 = Z."""
+        return self.states >> 1 & 1
+
+    @property
+    def bits(self) -> NDArray[np.uint8]:
+        """The bit that the polarisation encodes."""
+        return self.states & 1
+
+    def to_bytes(self) -> bytes:
+        """Return the frame as it crosses the quantum channel."""
+        gaps = np.diff(self.lit, prepend=np.int64(0))
+        width = _gap_width(int(gaps.max(initial=0)))
+        header = _HEADER.pack(_MAGIC, self.first_pulse, self.pulse_count, self.lit.size, width)
+        return header + gaps.astype(f"<u{width}").tobytes() + self.states.tobytes()
+
+    @classmethod
+    def from_bytes(cls, raw: bytes | memoryview) -> PhotonFrame:
+        """Read a frame.
+
+        Raises:
+            ProtocolError: the bytes are not exactly one frame.
+        """
+        first_pulse, pulse_count, lit_count, width = _read_header(raw)
+        if len(raw) != _HEADER.size + (width + 1) * lit_count:
+            raise ProtocolError("a photon frame's length does not match its header")
+        gaps = np.frombuffer(raw, f"<u{width}", lit_count, _HEADER.size)
+        states = np.frombuffer(raw, np.uint8, lit_count, _HEADER.size + width * lit_count)
+        lit = np.cumsum(gaps, dtype=np.int64)
+        _check_lit(gaps, lit, pulse_count)
+        if lit_count and not 4 <= states.min() <= states.max() < 4 * (MAX_PHOTONS + 1):
+            raise ProtocolError("a photon frame lists an impossible photon number")
+        return cls(first_pulse, pulse_count, lit, states)
+
+
+def _gap_width(largest: int) -> int:
+    return 1 if largest < 1 << 8 else 2 if largest < 1 << 16 else 4
+
+
+def _read_header(raw: bytes | memoryview) -> tuple[int, int, int, int]:
+    if len(raw) < _HEADER.size:
+        raise ProtocolError("a photon frame is shorter than its header")
+    magic, first_pulse, pulse_count, lit_count, width = _HEADER.unpack_from(raw)
+    if magic != _MAGIC:
+        raise ProtocolError("not a photon frame of version 1")
+    counts = lit_count <= pulse_count <= MAX_FRAME_PULSES and pulse_count > 0
+    if not counts or first_pulse > _MAX_FIRST_PULSE or width not in (1, 2, 4):
+        raise ProtocolError("a photon frame's header is out of bounds")
+    return first_pulse, pulse_count, lit_count, width
+
+
+def _check_lit(gaps: NDArray[np.unsignedinteger], lit: NDArray[np.int64], count: int) -> None:
+    if lit.size and (lit[-1] >= count or not gaps[1:].all()):
+        raise ProtocolError("a photon frame's pulse indices do not rise within the frame")
