@@ -87,6 +87,14 @@ class HookRunner:
         """Remember that the device still has to erase *slot*."""
         self._owed.append(slot)
 
+    def settle_up(self) -> None:
+        """Have the device erase what it still owes, if no call is in its way."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._settle(Deadline(_SETTLE_SECONDS))
+            finally:
+                self._lock.release()
+
     def _settle(self, deadline: Deadline) -> None:
         while self._owed and self.machine.state is DeviceState.READY:
             slot = self._owed[0]
@@ -96,7 +104,7 @@ class HookRunner:
             except KeyMaterialError:
                 pass  # the device has nothing left to erase
             except QKDError:
-                return  # stays owed: tried again before the next call
+                break  # stays owed: tried again before the next call
             self._owed.popleft()
 
     def _guarded(self, hook: Callable[[], T]) -> T:

@@ -9,26 +9,26 @@ from typing import TYPE_CHECKING
 from qkd_hal.device._delivery import Delivery
 from qkd_hal.device._hooks import HookRunner, logger
 from qkd_hal.device._state import DeviceState
-from qkd_hal.device.events import Event, EventKind, changes
+from qkd_hal.device.events import Watch
 from qkd_hal.device.session import QKDSession
 from qkd_hal.errors import (
-    DeadlineError,
     DeviceClosedError,
     DeviceError,
-    DeviceLostError,
     KeyNotFoundError,
     ProtocolError,
+    QKDError,
     UnsupportedError,
     UsageError,
 )
 from qkd_hal.keys import KeyRef, QuantumKey, check_name
-from qkd_hal.sources import Capability, Deadline, DeviceStatus
+from qkd_hal.sources import Capability, Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from qkd_hal.device.events import Event
     from qkd_hal.keys import KeyId
-    from qkd_hal.sources import DeviceInfo, KeyDriver, Slot
+    from qkd_hal.sources import DeviceInfo, DeviceStatus, KeyDriver, Slot
 
 __all__ = ["QKDDevice"]
 
@@ -150,7 +150,7 @@ class QKDDevice:
         busy until its deadline is left out.
         """
         self._runner.require("events")
-        return self._changes(interval)
+        return self._watched(interval)
 
     def close(self) -> None:
         """Release the device; idempotent, from any thread, wakes a blocked call.
@@ -159,6 +159,7 @@ class QKDDevice:
         """
         if self._runner.forked:
             return  # the connection is the parent's: neither ours to end nor to say good-bye on
+        self._runner.settle_up()
         if self._runner.machine.advance("close") is DeviceState.CLOSED:
             return
         self._abandon_sessions("lost")
@@ -274,18 +275,14 @@ class QKDDevice:
         for session in sessions:
             session.abandon(event)
 
-    def _changes(self, interval: float) -> Iterator[Event]:
-        before = DeviceStatus()
-        while not self._closed.is_set():
-            try:
-                after = self.status()
-            except DeadlineError:
-                after = before
-            except DeviceClosedError:
-                return
-            except DeviceLostError:
-                yield Event(EventKind.DEVICE_LOST, self.name)
-                return
-            yield from changes(self.name, before, after)
-            before = after
+    def _watched(self, interval: float) -> Iterator[Event]:
+        watch = Watch(self.name)
+        while not watch.ended:
+            yield from watch.note(self._polled())
             self._closed.wait(interval)
+
+    def _polled(self) -> DeviceStatus | QKDError:
+        try:
+            return self.status()
+        except QKDError as error:
+            return error

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from qkd_hal.errors import DeadlineError, DeviceClosedError, DeviceLostError, QKDError
 from qkd_hal.sources import Alarm, DeviceStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Event", "EventKind", "changes"]
+__all__ = ["Event", "EventKind", "Watch"]
 
 
 class EventKind(Enum):
@@ -34,8 +35,29 @@ class Event:
     status: DeviceStatus = field(default_factory=DeviceStatus, repr=False)
 
 
-def changes(device: str, before: DeviceStatus, after: DeviceStatus) -> Iterator[Event]:
-    """Yield what changed between two statuses; the empty status counts as healthy."""
+class Watch:
+    """Turns what each poll of *device* gave into events; ``ended`` once there are no more."""
+
+    def __init__(self, device: str) -> None:
+        self.ended = False
+        self._device = device
+        self._before = DeviceStatus()
+
+    def note(self, outcome: DeviceStatus | QKDError) -> Iterator[Event]:
+        """Yield the events of one poll; raise the errors that are not events."""
+        if isinstance(outcome, DeviceStatus):
+            before, self._before = self._before, outcome
+            yield from _changes(self._device, before, outcome)
+        elif isinstance(outcome, DeviceLostError):
+            self.ended = True
+            yield Event(EventKind.DEVICE_LOST, self._device)
+        elif isinstance(outcome, DeviceClosedError):
+            self.ended = True
+        elif not isinstance(outcome, DeadlineError):  # a busy device is no event
+            raise outcome
+
+
+def _changes(device: str, before: DeviceStatus, after: DeviceStatus) -> Iterator[Event]:
     if _link_down(before) != _link_down(after):
         kind = EventKind.LINK_DOWN if _link_down(after) else EventKind.LINK_UP
         yield Event(kind, device, status=after)

@@ -134,13 +134,13 @@ class QKDSession:
             return self._handed_out("derive", derived)
 
     def close(self) -> None:
-        """Overwrite what was not handed out; idempotent, from any thread, never waits long."""
+        """Overwrite what was not handed out; idempotent, from any thread, never waits."""
         if self._pid != os.getpid():
             return  # the bytes were overwritten at fork; the locks may be held for ever
         before = self._machine.advance("close")
         self._material.seal()
         if before is SessionState.DERIVING and not self._fetched:
-            self._erase_inside()
+            self._runner.owe(self._slot)  # a key inside a token can derive until it is erased
 
     def abandon(self, event: str) -> None:
         """End the session because its device ended; the device calls this."""
@@ -246,13 +246,3 @@ class QKDSession:
     def _end(self, event: str) -> None:
         self._machine.happen(event)
         self._material.seal()
-
-    def _erase_inside(self) -> None:
-        # A key that stays inside could be derived from again until the device erases it.
-        deadline = self._deadline(None)
-        try:
-            self._runner.run(
-                "derive", lambda: self._runner.driver.confirm(self._slot, deadline), deadline
-            )
-        except QKDError:
-            self._runner.owe(self._slot)
