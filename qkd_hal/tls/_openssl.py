@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from qkd_hal.tls.policy import Policy
 
-__all__ = ["SSL", "answering", "new_context", "offering", "psk_was_used"]
+__all__ = ["SSL", "answering", "new_context", "offering", "psk_was_used", "set_groups"]
 
 TESTED = "cryptography 47 to 50 with pyOpenSSL 26"
 
@@ -77,15 +77,22 @@ def new_context(policy: Policy) -> SSL.Context:
     context.set_options(SSL.OP_NO_TICKET)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_tls13_ciphersuites(":".join(policy.suites).encode())
-    if _lib.SSL_CTX_set1_curves_list(_handle(context), ":".join(policy.groups).encode()) != 1:
-        _lib.ERR_clear_error()
-        raise ConfigurationError(
-            f"this OpenSSL does not know all of the groups {', '.join(policy.groups)}",
-            cure=f"Tested are {TESTED}",
-        )
+    set_groups(context, policy.groups)
     _lib.SSL_CTX_set_psk_use_session_callback(_handle(context), _use_session)
     _lib.SSL_CTX_set_psk_find_session_callback(_handle(context), _find_session)
     return context
+
+
+def set_groups(context: SSL.Context, groups: tuple[str, ...]) -> None:
+    """Let *context* agree on these key-exchange groups only, best first.
+
+    Raises:
+        ConfigurationError: this OpenSSL does not know one of them.
+    """
+    if _lib.SSL_CTX_set1_curves_list(_handle(context), ":".join(groups).encode()) != 1:
+        _lib.ERR_clear_error()
+        what = f"this OpenSSL does not know all of the groups {', '.join(groups)}"
+        raise ConfigurationError(what, cure=f"Tested are {TESTED}")
 
 
 @contextmanager

@@ -75,7 +75,8 @@ class QKDContext:
         shake_hands = self._accept if server_side else self._connect
         protection = shake_hands(connection, sock, deadline)
         self.policy.require(protection)
-        logger.info("%s", protection.reason)
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("protected by %s", protection.reason)
         return QKDSocket(connection, sock, protection, timeout)
 
     def _connect(
