@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from qkd_hal.errors import ConfigurationError, MissingExtraError
+from qkd_hal import plugins
+from qkd_hal.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["LazyCommand", "LazyGroup", "missing_extra"]
-
-_EXTRA_OF = {"OpenSSL": "tls", "numpy": "sim", "zmq": "sim", "pytest": "test"}
+__all__ = ["LazyCommand", "LazyGroup"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +32,17 @@ class LazyCommand:
 
 
 class LazyGroup(click.Group):
-    """A group over a table of :class:`LazyCommand`, then the entry points of *plugins*.
+    """A group over a table of :class:`LazyCommand`, then the entry points of *group*.
 
     A plug-in cannot take the place of a command in the table.
     """
 
     def __init__(
-        self, *args: Any, table: Mapping[str, LazyCommand], plugins: str, **kwargs: Any
+        self, *args: Any, table: Mapping[str, LazyCommand], group: str, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
         self._table = table
-        self._plugins = plugins
+        self._plugins = group
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the table's order, plug-ins behind."""
@@ -62,39 +60,18 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(self._summaries().items()))
 
     def _summaries(self) -> dict[str, str]:
-        plugins = {
-            point.name: f"From the package {_distribution(point)}."
-            for point in importlib.metadata.entry_points(group=self._plugins)
+        foreign = {
+            point.name: f"From the package {plugins.owner(point)}."
+            for point in plugins.found(self._plugins)
+            if point.name not in self._table
         }
-        return {name: row.summary for name, row in self._table.items()} | {
-            name: text for name, text in sorted(plugins.items()) if name not in self._table
-        }
+        return {name: row.summary for name, row in self._table.items()} | foreign
 
     def _load_plugin(self, name: str) -> click.Command | None:
-        points = tuple(importlib.metadata.entry_points(group=self._plugins, name=name))
+        points = [point for point in plugins.found(self._plugins) if point.name == name]
         if len(points) > 1:
-            owners = " and ".join(sorted(_distribution(point) for point in points))
+            owners = " and ".join(plugins.owner(point) for point in points)
             raise ConfigurationError(
                 f"the command {name!r} comes from both {owners}", cure="Uninstall one of them"
             )
-        return _load_point(points[0]) if points else None
-
-
-def _distribution(point: importlib.metadata.EntryPoint) -> str:
-    return point.dist.name if point.dist else "an unknown package"
-
-
-def _load_point(point: importlib.metadata.EntryPoint) -> click.Command:
-    command: click.Command = point.load()
-    return command
-
-
-def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
-    """Name the extra that would bring the module *error* misses; ``None`` if none of ours."""
-    module = (error.name or "").partition(".")[0]
-    if module not in _EXTRA_OF:
-        return None
-    return MissingExtraError(
-        f"this needs the Python module {module}, which is not installed",
-        cure=f"Run: pip install 'qkd-hal[{_EXTRA_OF[module]}]'",
-    )
+        return cast("click.Command", plugins.load(points[0])) if points else None

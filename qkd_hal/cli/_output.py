@@ -32,9 +32,11 @@ def print_json(value: Mapping[str, Any]) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
     """Print *rows* under *columns*, as wide as the terminal allows."""
     from rich.console import Console  # slow to import, and of no use to --help and --json
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(*columns, title=title or None, title_justify="left")
+    # Folded, not cut: what is cut off a path or a cure is what the reader needs.
+    headers = [Column(name, overflow="fold") for name in columns]
+    table = Table(*headers, title=title or None, title_justify="left")
     for row in rows:
         table.add_row(*map(printable, row))
     Console(markup=False, highlight=False).print(table)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qkd_hal.cli._lazy import missing_extra
 from qkd_hal.cli._output import printable
-from qkd_hal.errors import QKDError
+from qkd_hal.errors import MissingExtraError, QKDError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["EXIT_INTERRUPTED", "run"]
 
 EXIT_INTERRUPTED = 130
+_EXTRA_OF = {"OpenSSL": "tls", "numpy": "sim", "zmq": "sim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
 
 def _describe(error: Exception) -> Failure | None:
     if isinstance(error, ModuleNotFoundError):
-        error = missing_extra(error) or error
+        error = _missing_extra(error) or error
     match error:
         case QKDError():
             return Failure(error.code, str(error), error.exit_code)
@@ -65,6 +65,16 @@ def _describe(error: Exception) -> Failure | None:
         case OSError():
             return Failure("system", str(error), 1)
     return None
+
+
+def _missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    module = (error.name or "").partition(".")[0]
+    if module not in _EXTRA_OF:
+        return None
+    return MissingExtraError(
+        f"this needs the Python module {module}, which is not installed",
+        cure=f"Run: pip install 'qkd-hal[{_EXTRA_OF[module]}]'",
+    )
 
 
 def _with_hint(error: click.ClickException) -> str:

@@ -31,7 +31,7 @@ COMMANDS = {
     name="qkd-hal",
     cls=LazyGroup,
     table=COMMANDS,
-    plugins="qkd_hal.commands",
+    group="qkd_hal.commands",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, package_name="qkd-hal")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
+from qkd_hal import plugins
 from qkd_hal.errors import ConfigurationError
 from qkd_hal.registry import open_device
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -57,8 +58,9 @@ class QKDLink:
         Raises:
             ConfigurationError: no installed package offers it.
         """
-        for point in importlib.metadata.entry_points(group="qkd_hal.emulators", name=emulator):
-            return cls(point.load()())
+        for point in plugins.found("qkd_hal.emulators"):
+            if point.name == emulator:
+                return cls(cast("Callable[[], EmulatedPair]", plugins.load(point))())
         raise ConfigurationError(
             f"no emulator is called {emulator!r}", cure="Run: pip install 'qkd-hal[sim]'"
         )

@@ -1,0 +1,94 @@
+"""One line on standard error, one object with --json, one exit code per class."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from qkd_hal import errors
+from qkd_hal.cli._run import EXIT_INTERRUPTED, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Done = subprocess.CompletedProcess[str]
+
+
+def failing(error: BaseException) -> click.Command:
+    @click.command()
+    @click.option("--json", is_flag=True)
+    def fail(json: bool) -> None:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_every_error_class_ends_in_its_own_code(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = getattr(errors, name)("it broke", device="lab", cure="Mend it")
+    assert run(failing(error), ["--json"]) == error.exit_code
+    shown = capsys.readouterr()
+    message = "it broke (device lab). Mend it"
+    assert shown.err == f"error [{error.code}]: {message}\n"
+    assert json.loads(shown.out) == {"error": {"code": error.code, "message": message}}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), EXIT_INTERRUPTED, "error [interrupted]: stopped by Ctrl-C"),
+        (
+            FileNotFoundError(2, "No such file", "x"),
+            1,
+            "error [system]: [Errno 2] No such file: 'x'",
+        ),
+        (
+            ModuleNotFoundError("No module named 'zmq'", name="zmq"),
+            3,
+            "error [missing-extra]: this needs the Python module zmq, which is not installed. "
+            "Run: pip install 'qkd-hal[sim]'",
+        ),
+        (
+            errors.DeviceError("two\nlines \x1b[31mred"),
+            4,
+            "error [device]: two lines \ufffd[31mred",
+        ),
+    ],
+)
+def test_other_failures_are_one_plain_line(
+    error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(failing(error), []) == code
+    shown = capsys.readouterr()
+    assert shown.err.strip() == line
+    assert shown.out == ""
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), ModuleNotFoundError(name="elsewhere")])
+def test_a_bug_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        run(failing(error), [])
+
+
+@pytest.mark.parametrize("arguments", [("no-such-command",), ("devices", "--no-such-option")])
+def test_wrong_use_exits_2_and_points_to_help(
+    arguments: tuple[str, ...], qkd_hal: Callable[..., Done]
+) -> None:
+    done = qkd_hal(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error [usage]: No such")
+    assert done.stderr.strip().endswith("--help'.")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    program = f"{sys.executable} -m qkd_hal --help | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("1\n", "")
