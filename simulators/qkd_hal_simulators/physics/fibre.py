@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,7 +31,7 @@ class Fibre:
         """Return what of *frame* arrives at the far end."""
         photons = thin(frame.photons, self.transmittance, rng)
         arrived = np.flatnonzero(photons)
-        states = photons[arrived] << 2 | frame.states[arrived] & 3
+        states = photons[arrived] << np.uint8(2) | frame.states[arrived] & np.uint8(3)
         return PhotonFrame(frame.first_pulse, frame.pulse_count, frame.lit[arrived], states)
 
 
@@ -44,5 +43,3 @@ def thin(
     several = np.flatnonzero(photons > 1)
     left[several] = rng.binomial(photons[several], probability)
     return left
-
-

@@ -45,17 +45,17 @@ class PhotonFrame:
     @property
     def photons(self) -> NDArray[np.uint8]:
         """Photon number of each lit pulse, at least 1."""
-        return self.states >> 2
+        return self.states >> np.uint8(2)
 
     @property
     def bases(self) -> NDArray[np.uint8]:
         """0 = X, 1 = Z."""
-        return self.states >> 1 & 1
+        return self.states >> np.uint8(1) & np.uint8(1)
 
     @property
     def bits(self) -> NDArray[np.uint8]:
         """The bit that the polarisation encodes."""
-        return self.states & 1
+        return self.states & np.uint8(1)
 
     def to_bytes(self) -> bytes:
         """Return the frame as it crosses the quantum channel."""

@@ -41,7 +41,7 @@ class WeakCoherentPulses:
             for mu, p in zip(self.intensities, self.probabilities, strict=True)
         ]
         rows = [[*row, p - sum(row)] for row, p in zip(table, self.probabilities, strict=True)]
-        return np.maximum(np.array(rows).T, 0.0)
+        return np.array(rows, np.float64).T.clip(0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,37 @@
+"""A running modem announces itself to discovery by a small file; see docs/modem-protocol.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qkd_hal_simulators.modem.files import private_directory, replace_private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+__all__ = ["advertised"]
+
+
+@contextmanager
+def advertised(site: str, fields: Mapping[str, object]) -> Iterator[None]:
+    """Announce *fields* under this process's number while the block runs."""
+    directory = _directory()
+    private_directory(directory.parent)  # in a shared /tmp, somebody else may have made it
+    path = private_directory(directory) / f"{site}-{os.getpid()}.json"
+    replace_private(path, json.dumps({**fields, "pid": os.getpid()}).encode())
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _directory() -> Path:
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if runtime:
+        return Path(runtime) / "qkd-hal" / "modems"
+    return Path(tempfile.gettempdir()) / f"qkd-hal-{os.getuid()}" / "modems"
