@@ -15,7 +15,7 @@ import pytest
 from qkd_hal.errors import KeyNotFoundError, KeysExhaustedError
 from qkd_hal.keys import KeyId, KeyRef, Origin, Provenance, QuantumKey
 from qkd_hal.sources import Reservation
-from qkd_hal.tls import Policy, QKDContext, QKDSocket
+from qkd_hal.tls import QKDContext, QKDSocket
 
 HARDWARE = Provenance(Origin.HARDWARE)
 
@@ -26,12 +26,14 @@ class MemorySource:
 
     site: str
     provenance: Provenance = HARDWARE
+    key_provenance: Provenance | None = None
     capacity: int = 1_000_000
     other: MemorySource | None = None
     incoming: dict[KeyRef, bytes] = field(default_factory=dict, repr=False)
     reserved: list[KeyRef] = field(default_factory=list)
     taken: list[KeyRef] = field(default_factory=list)
     given_back: list[KeyRef] = field(default_factory=list)
+    on_reserve: Callable[[KeyRef], object] = field(default=lambda _: None, repr=False)
     handed_out: list[QuantumKey] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -45,6 +47,7 @@ class MemorySource:
             material = os.urandom(size)
             self.other.incoming[ref] = material
             self.reserved.append(ref)
+            self.on_reserve(ref)
         return Reservation(ref, self._key(material, ref), lambda: self.given_back.append(ref))
 
     def take(self, ref: KeyRef, size: int = 32) -> QuantumKey:
@@ -59,13 +62,15 @@ class MemorySource:
         return len(self.reserved) < self.capacity
 
     def _key(self, material: bytes, ref: KeyRef) -> QuantumKey:
-        key = QuantumKey(material, provenance=self.provenance, ref=ref)
+        key = QuantumKey(material, provenance=self.key_provenance or self.provenance, ref=ref)
         self.handed_out.append(key)
         return key
 
 
 Link: TypeAlias = tuple[MemorySource, MemorySource]
+Contexts: TypeAlias = tuple[QKDContext, QKDContext]
 Ends: TypeAlias = tuple[QKDSocket, QKDSocket]
+Wires: TypeAlias = tuple[socket.socket, socket.socket]
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def link() -> Link:
 
 
 @pytest.fixture
-def contexts(link: Link) -> tuple[QKDContext, QKDContext]:
+def contexts(link: Link) -> Contexts:
     """A client at alice and a server at bob, both with the default policy."""
     return QKDContext(link[0], peer="bob"), QKDContext(link[1], peer="alice")
 
@@ -90,7 +95,7 @@ def background() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def wires() -> Iterator[tuple[socket.socket, socket.socket]]:
+def wires() -> Iterator[Wires]:
     """Two ends of a connection, for a test that plays one peer by hand."""
     ends = socket.socketpair()
     yield ends
@@ -102,13 +107,13 @@ Shake: TypeAlias = Callable[[QKDContext, QKDContext], tuple[Future[QKDSocket], F
 
 
 @pytest.fixture
-def shake(background: ThreadPoolExecutor, wires: tuple[socket.socket, socket.socket]) -> Shake:
+def shake(background: ThreadPoolExecutor) -> Shake:
     """Start a handshake at both ends; the futures hold the sockets or the faults."""
 
     def start(
         client: QKDContext, server: QKDContext
     ) -> tuple[Future[QKDSocket], Future[QKDSocket]]:
-        near, far = wires
+        near, far = socket.socketpair()
         return (
             background.submit(client.wrap_socket, near),
             background.submit(server.wrap_socket, far, True),
@@ -118,16 +123,10 @@ def shake(background: ThreadPoolExecutor, wires: tuple[socket.socket, socket.soc
 
 
 @pytest.fixture
-def ends(contexts: tuple[QKDContext, QKDContext], shake: Shake) -> Iterator[Ends]:
+def ends(contexts: Contexts, shake: Shake) -> Iterator[Ends]:
     """Client and server of one finished handshake."""
     client, server = (future.result(timeout=10) for future in shake(*contexts))
     for end in (client, server):
         end.settimeout(10)
     with client, server:
         yield client, server
-
-
-@pytest.fixture
-def simulated_policy() -> Policy:
-    """The default policy, but simulators are welcome."""
-    return Policy(allow_simulated=True)
