@@ -1,0 +1,85 @@
+"""The detector's clicks that wait for a block: bounded, in pulse order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qkd_hal.sources import DetectionBatch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["DetectionBuffer"]
+
+_MAX_BLOCKS = 4  # a host that outruns distillation by more loses photons, not memory
+
+
+class DetectionBuffer:
+    """Collects batches and cuts blocks of *size* detections off the front."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._batches: list[DetectionBatch] = []
+        self._count = 0
+        self._next_pulse = 0
+        self.lost = 0
+
+    @property
+    def ready(self) -> bool:
+        """True when a block can be cut."""
+        return self._count >= self._size
+
+    def add(self, batch: DetectionBatch) -> None:
+        """Append *batch*; one that starts earlier than the last ended begins a new emission."""
+        if batch.first_pulse < self._next_pulse:
+            self.clear()
+        self._next_pulse = batch.end_pulse
+        if self._count + len(batch.pulses) > _MAX_BLOCKS * self._size:
+            self.lost += len(batch.pulses)
+            return
+        self._batches.append(batch)
+        self._count += len(batch.pulses)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._batches.clear()
+        self._count = 0
+
+    def discard(self, before: int) -> None:
+        """Forget detections of pulses below *before*."""
+        if self._batches and self._batches[0].first_pulse < before:
+            whole = self._joined()
+            self._keep(whole, int(np.searchsorted(whole.pulses, before)), before)
+
+    def cut(self) -> DetectionBatch:
+        """Take the first block; call only when :attr:`ready`."""
+        whole = self._joined()
+        end = int(whole.pulses[self._size - 1]) + 1
+        self._keep(whole, self._size, end)
+        return _slice(whole, slice(0, self._size), whole.first_pulse, end)
+
+    def _joined(self) -> DetectionBatch:
+        batches = self._batches
+        return DetectionBatch(
+            np.concatenate([batch.pulses for batch in batches]),
+            np.concatenate([batch.bases for batch in batches]),
+            np.concatenate([batch.bits for batch in batches]),
+            batches[0].first_pulse,
+            batches[-1].end_pulse,
+        )
+
+    def _keep(self, whole: DetectionBatch, start: int, first_pulse: int) -> None:
+        end = max(first_pulse, whole.end_pulse)
+        rest = _slice(whole, slice(start, None), first_pulse, end)
+        self._batches = [rest]
+        self._count = len(rest.pulses)
+
+
+def _slice(batch: DetectionBatch, part: slice, first_pulse: int, end_pulse: int) -> DetectionBatch:
+    def own(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return values[part].copy()
+
+    pulses = batch.pulses[part].copy()
+    return DetectionBatch(pulses, own(batch.bases), own(batch.bits), first_pulse, end_pulse)

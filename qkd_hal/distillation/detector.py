@@ -1,0 +1,164 @@
+"""The detector's end of a block: it starts, asks, and corrects its key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qkd_hal.distillation.amplification import seed_bits
+from qkd_hal.distillation.bits import pack_bits, pack_gaps, unpack_bits
+from qkd_hal.distillation.block import Block, Stage
+from qkd_hal.distillation.cascade import CascadeReconciler
+from qkd_hal.distillation.estimation import estimate
+from qkd_hal.distillation.messages import (
+    Corrected,
+    Detections,
+    Estimate,
+    ParityReply,
+    ParityRequest,
+    Sift,
+    Stored,
+    Tag,
+    Verify,
+)
+from qkd_hal.distillation.sifting import sift
+from qkd_hal.distillation.verification import verify
+from qkd_hal.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from qkd_hal.distillation.block import BlockTools
+    from qkd_hal.distillation.estimation import Estimation
+    from qkd_hal.distillation.events import Event
+    from qkd_hal.distillation.reconciliation import ParityQuery
+    from qkd_hal.distillation.sifting import Sifted
+    from qkd_hal.sources import DetectionBatch
+
+__all__ = ["MAX_UNCONFIRMED", "DetectorBlock"]
+
+MAX_UNCONFIRMED = 16  # honest emitters have one: the next block settles it
+
+
+class DetectorBlock(Block):
+    """Corrects its key to the emitter's.
+
+    *holds* says whether this end has durably stored a block.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        tools: BlockTools,
+        batch: DetectionBatch,
+        holds: Callable[[int], bool],
+    ) -> None:
+        super().__init__(number, tools)
+        self._batch = batch
+        self._holds = holds
+        self._sifted: Sifted | None = None
+        self._estimation: Estimation
+        self._reconciler: CascadeReconciler
+        self._asked = 0
+        self._leak_bits = 0
+        self._matrix: NDArray[np.uint8]
+        self._length = 0
+        count = len(batch.pulses)
+        self.tally(detections=count, pulses=batch.end_pulse - batch.first_pulse)
+
+    def start(self) -> None:
+        """Announce which pulses clicked."""
+        self.stage = Stage.RUNNING
+        batch = self._batch
+        gaps = pack_gaps(batch.pulses, batch.first_pulse)
+        bases = pack_bits(batch.bases)
+        ends = (batch.first_pulse, batch.end_pulse)
+        self.say(Detections(self.number, *ends, len(batch.pulses), gaps, bases))
+        self.await_next(Sift, self._on_sift)
+
+    def wipe(self) -> None:
+        """Overwrite the raw key."""
+        self._batch.bits.fill(0)
+        if self._sifted is not None:
+            self._sifted.wipe()
+            self._sifted = None
+            self._reconciler.wipe()
+
+    def close(self) -> None:
+        """The host has stored the block: tell the emitter."""
+        sealed = self.stored_transcript().seal()
+        self.tools.frame(Stored(*sealed.position, sealed.tag))
+        self.stage = Stage.CLOSED
+
+    def _on_sift(self, message: Sift, raw: bytes) -> list[Event]:
+        batch = self._batch
+        matches = np.flatnonzero(unpack_bits(message.matches, len(batch.pulses)))
+        levels = self._levels(message, len(matches))
+        self._sifted = sift(batch.bits[matches], batch.bases[matches], levels)
+        theirs = unpack_bits(message.test_bits, len(self._sifted.test_bits))
+        held = self._held(message.unconfirmed)
+        self.heard(raw)
+        self._estimation = estimate(self._sifted, theirs, self.parameters.levels)
+        qber = self._estimation.qber
+        self._reconciler = CascadeReconciler(self._sifted.key_bits, message.seed, qber)
+        self.say(Estimate(pack_bits(self._sifted.test_bits), pack_bits(held)))
+        self.judge(self._estimation)
+        self._ask(self._reconciler.begin())
+        return []
+
+    def _levels(self, message: Sift, count: int) -> NDArray[np.uint8]:
+        low = unpack_bits(message.intensities_low, count)
+        levels = low + 2 * unpack_bits(message.intensities_high, count)
+        if (levels >= self.parameters.levels).any():
+            raise ProtocolError("the emitter names an intensity that it does not have")
+        return levels
+
+    def _held(self, unconfirmed: bytes) -> NDArray[np.bool_]:
+        count, rest = divmod(len(unconfirmed), 8)
+        if rest or count > MAX_UNCONFIRMED:
+            raise ProtocolError("the emitter's list of unconfirmed blocks is malformed")
+        numbers = np.frombuffer(unconfirmed, ">u8").tolist()
+        return np.array([self._holds(number) for number in numbers], bool)
+
+    def _ask(self, query: ParityQuery | None) -> None:
+        if query is None:
+            self.say(Corrected())
+            self.await_next(Verify, self._on_verify)
+            return
+        self._asked = len(query)
+        self.say(ParityRequest(query.to_bytes()))
+        self.await_next(ParityReply, self._on_reply)
+
+    def _on_reply(self, message: ParityReply, raw: bytes) -> list[Event]:
+        if message.count != self._asked:
+            raise ProtocolError("a parity reply answers another question")
+        parities = unpack_bits(message.parities, message.count)
+        self.heard(raw)
+        self._leak_bits += message.count
+        self._ask(self._reconciler.answer(parities))
+        return []
+
+    def _on_verify(self, message: Verify, raw: bytes) -> list[Event]:
+        key = self._mine().key_bits
+        self.heard(raw)
+        self.tally(key_qber=self._reconciler.corrected_bits / len(key))
+        self._length = self.key_length(self._estimation, self._leak_bits)
+        verify(key, message.hash_seed, message.hash)
+        self._matrix = unpack_bits(message.toeplitz_seed, seed_bits(len(key), self._length))
+        sealed = self._transcript.seal()
+        self.say(Tag(*sealed.position, sealed.tag))
+        self.await_next(Tag, self._on_tag)
+        return []
+
+    def _on_tag(self, message: Tag, raw: bytes) -> list[Event]:
+        self.check_tag(message, raw)
+        self._closing = raw
+        self.await_nothing()
+        return [self.distil(self._mine().key_bits, self._matrix, self._length)]
+
+    def _mine(self) -> Sifted:
+        assert self._sifted is not None  # noqa: S101 - the order of messages sees to it
+        return self._sifted

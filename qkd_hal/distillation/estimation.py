@@ -1,0 +1,84 @@
+"""Parameter estimation: what the test bits say about the channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from qkd_hal.distillation.finite_key import (
+    DecoyCounts,
+    decoy_secret_bits,
+    single_photon_secret_bits,
+)
+from qkd_hal.errors import NoSecretKeyError, QBERError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qkd_hal.distillation.parameters import DistillationParameters
+    from qkd_hal.distillation.sifting import Sifted
+
+__all__ = ["Estimation", "estimate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimation:
+    """Counts that both ends agree on, per intensity k: n_X, n_Z and m_Z."""
+
+    key: tuple[int, ...]
+    test: tuple[int, ...]
+    errors: tuple[int, ...]
+
+    @property
+    def key_bits(self) -> int:
+        """All sifted key bits."""
+        return sum(self.key)
+
+    @property
+    def test_bits(self) -> int:
+        """All test bits."""
+        return sum(self.test)
+
+    @property
+    def qber(self) -> float:
+        """Error rate of all test bits."""
+        return sum(self.errors) / max(1, self.test_bits)
+
+    def check(self, threshold: float) -> None:
+        """Abort a block that cannot give a key.
+
+        Raises:
+            QBERError: the test error rate is above *threshold*.
+            NoSecretKeyError: there is nothing to test, or nothing to keep.
+        """
+        if not self.test_bits or not self.key_bits:
+            raise NoSecretKeyError("the block has no test bits or no key bits")
+        if self.qber > threshold:
+            raise QBERError(
+                f"QBER {self.qber:.1%} is above the threshold of {threshold:.1%}",
+                cure="Check the alignment and the fibre; an eavesdropper looks like this too",
+            )
+
+    def secret_bits(self, parameters: DistillationParameters, leak_bits: int) -> int:
+        """Return the finite-key length, in whole bytes; 0 or less means no key."""
+        eps = parameters.eps_sec, parameters.eps_cor
+        if parameters.source == "single-photon":
+            counted = self.key_bits, self.test_bits, self.qber
+            bits = single_photon_secret_bits(*counted, leak_bits, *eps)
+        else:
+            counts = DecoyCounts(self.key, self.test, self.errors)
+            levels = parameters.intensities, parameters.intensity_probabilities
+            bits = decoy_secret_bits(counts, *levels, leak_bits, *eps)
+        return bits // 8 * 8
+
+
+def estimate(mine: Sifted, peer_test_bits: NDArray[np.uint8], levels: int) -> Estimation:
+    """Count bits and errors per intensity; both ends get the same counts."""
+    wrong = mine.test_intensities[mine.test_bits != peer_test_bits]
+    counts = (
+        tuple(np.bincount(values, minlength=levels).tolist())
+        for values in (mine.key_intensities, mine.test_intensities, wrong)
+    )
+    return Estimation(*counts)
