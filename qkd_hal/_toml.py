@@ -107,11 +107,11 @@ class Section:
         """Return a path, absolute."""
         return self._base / Path(self._required(key)).expanduser()
 
-    def endpoint(self, key: str) -> str:
-        """Return ``tcp://host:port``."""
+    def endpoint(self, key: str, *, any_port: bool) -> str:
+        """Return ``tcp://host:port``; port 0 only where *any_port* will do."""
         value = self._required(key)
         match = _ENDPOINT.fullmatch(value)
-        if match is None or not 1 <= int(match[2]) <= 65535:
+        if match is None or not (0 if any_port else 1) <= int(match[2]) <= 65535:
             raise self.wrong(key, "must be written tcp://host:port")
         return value
 

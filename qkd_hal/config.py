@@ -51,7 +51,8 @@ class DeviceEntry:
 
 @dataclass(frozen=True, slots=True)
 class PeerEntry:
-    """``[peers.NAME]``: the link to another site. ``listen``: this end waits for the other."""
+    """``[peers.NAME]``: the link to another site. ``listen``: this end waits for the other,
+    on any free port where the link names port 0."""
 
     name: str
     link: str
@@ -202,11 +203,12 @@ def _device(name: str, section: Section) -> DeviceEntry:
 
 
 def _peer(name: str, section: Section) -> PeerEntry:
+    listen = section.boolean("listen", default=False)
     return PeerEntry(
         name,
-        link=section.endpoint("link"),
+        link=section.endpoint("link", any_port=listen),
         link_secret_file=section.path("link_secret_file"),
-        listen=section.boolean("listen", default=False),
+        listen=listen,
     )
 
 

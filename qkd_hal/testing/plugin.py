@@ -23,5 +23,5 @@ def qkd_link() -> Iterator[QKDLink]:
     """
     from qkd_hal.testing.link import QKDLink  # nothing of it loads in tests that do not ask
 
-    with QKDLink.start("bb84") as link:
+    with QKDLink("bb84", preset="short") as link:
         yield link
