@@ -11,15 +11,7 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from qkd_hal.errors import (
-    DeadlineError,
-    DeviceError,
-    KeyMaterialError,
-    LinkError,
-    QKDError,
-    StateError,
-    UsageError,
-)
+from qkd_hal.errors import QKDError, StateError, UsageError
 from qkd_hal.link.records import CHECK_SIZE, MAX_BLOCK_SIZE
 
 if TYPE_CHECKING:
@@ -32,7 +24,6 @@ _log = logging.getLogger("qkd_hal.pool")
 
 BLOCK_SIZE = 4096  # bytes: 127 keys of 256 bits and the check key
 BACKOFF = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)  # seconds after each failure; the last repeats
-_TRANSIENT = (DeadlineError, DeviceError, KeyMaterialError, LinkError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +104,7 @@ class Filler:
                 self._add_block()
             except StateError:
                 return  # the pool was closed under us
-            except _TRANSIENT as error:
+            except QKDError as error:  # a credential or a device may come back
                 self._back_off(error)
 
     def _add_block(self) -> None:
