@@ -35,6 +35,7 @@ _LOG = logging.getLogger("qkd_hal.modem.app")
 _SLICE_MS = 50
 _QUEUED_REPLIES = 1000  # per application; one that never reads loses replies, not our memory
 _HEARTBEAT_MS = 2000
+_ZAP_DOMAIN = "modem"
 
 
 class AppServer:
@@ -125,7 +126,7 @@ class AppSocket:
         self._context = zmq.Context()  # of its own: ZAP answers for every socket of a context
         self._authenticator = ThreadAuthenticator(self._context, log=_LOG)
         self._authenticator.start()
-        self._authenticator.configure_curve_callback("*", _OnlyClient(keys.admitted))
+        self._authenticator.configure_curve_callback(_ZAP_DOMAIN, _OnlyClient(keys.admitted))
         self._socket = self._context.socket(zmq.ROUTER)
         try:
             self._listen(endpoint, keys)
@@ -154,7 +155,7 @@ class AppSocket:
         self._socket.curve_server = True
         self._socket.curve_publickey = keys.public
         self._socket.curve_secretkey = keys.secret
-        self._socket.zap_domain = b"modem"
+        self._socket.zap_domain = _ZAP_DOMAIN.encode()
         self._socket.linger = 0
         self._socket.maxmsgsize = MAX_REQUEST_BYTES
         self._socket.sndhwm = _QUEUED_REPLIES

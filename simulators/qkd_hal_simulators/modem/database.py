@@ -19,6 +19,7 @@ __all__ = ["Database"]
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE setting (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+CREATE TABLE stored (block INTEGER PRIMARY KEY) STRICT;
 CREATE TABLE space (
     block INTEGER, own INTEGER, confirmed INTEGER NOT NULL, reserved INTEGER NOT NULL DEFAULT 0,
     material BLOB NOT NULL, PRIMARY KEY (block, own)

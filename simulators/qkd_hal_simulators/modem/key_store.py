@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["KeyStore"]
 
 _PEER_SLACK = 2  # the peer's space keeps longer, so that IDs on their way still find their key
+_REMEMBERED_BLOCKS = 1024  # the peer asks after its latest few only
 
 
 class KeyStore:
@@ -39,7 +40,8 @@ class KeyStore:
                 "INSERT INTO space (block, own, confirmed, material) VALUES (?, ?, 0, ?)",
                 [(number, 1, own), (number, 0, theirs)],
             )
-            _put_setting(sql, "next_block", max(number + 1, _setting(sql, "next_block")))
+            sql.execute("INSERT INTO stored VALUES (?)", (number,))
+            sql.execute("DELETE FROM stored WHERE block < ?", (number - _REMEMBERED_BLOCKS,))
             _drop_oldest(sql, own=True, capacity=self._capacity)
             _drop_oldest(sql, own=False, capacity=self._capacity * _PEER_SLACK)
 
@@ -63,7 +65,14 @@ class KeyStore:
     def next_block(self) -> int:
         """Return a number above that of every block ever stored here."""
         with self._database.transaction() as sql:
-            return _setting(sql, "next_block")
+            (newest,) = sql.execute("SELECT max(block) FROM stored").fetchone()
+        return 0 if newest is None else int(newest) + 1
+
+    def ever_stored(self, number: int) -> bool:
+        """Return whether block *number* was stored here, be it used up by now."""
+        query = "SELECT 1 FROM stored WHERE block = ?"
+        with self._database.transaction() as sql:
+            return sql.execute(query, (number,)).fetchone() is not None
 
     def reserve(self, size: int, count: int) -> list[KeyPlace]:
         """Set *count* keys of *size* bytes aside from the own space, all or none.
@@ -118,16 +127,6 @@ class KeyStore:
                 return int(sql.execute(query + " AND confirmed", (1,)).fetchone()[0])
             taken = "SELECT coalesce(sum(stop - start), 0) FROM taken"
             return int(sql.execute(query, (0,)).fetchone()[0] - sql.execute(taken).fetchone()[0])
-
-
-def _setting(sql: sqlite3.Connection, name: str) -> int:
-    row = sql.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _put_setting(sql: sqlite3.Connection, name: str, value: int) -> None:
-    encoded = str(value).encode()
-    sql.execute("INSERT OR REPLACE INTO setting (name, value) VALUES (?, ?)", (name, encoded))
 
 
 def _reserve_one(sql: sqlite3.Connection, size: int) -> KeyPlace:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from qkd_hal.sources import DetectionBatch
+    from qkd_hal_simulators.modem.record import LinkRecord
     from qkd_hal_simulators.modem.sockets import Waker
     from qkd_hal_simulators.physics.detector import Detector
     from qkd_hal_simulators.physics.emission_log import FrameLog
@@ -30,7 +31,6 @@ _LOG = logging.getLogger("qkd_hal.modem.quantum")
 QUEUED_FRAMES = 4  # in a socket: enough to keep both ends busy
 _QUEUED_BATCHES = 8  # between receiver and distillation
 _SLICE_MS = 50
-_STRAYS = 16  # frames out of order in a row after which the order itself is taken as wrong
 
 
 class QuantumEnd(Protocol):
@@ -52,12 +52,14 @@ class Emitter:
         *,
         frame_pulses: int,
         wanted: Callable[[], bool],
+        record: LinkRecord,
     ) -> None:
         self._socket = socket
         self._source = source
         self._log = log
         self._frame_pulses = frame_pulses
         self._wanted = wanted
+        self._record = record
 
     def run(self, stop: threading.Event) -> None:
         """Emit until *stop* is set."""
@@ -70,6 +72,7 @@ class Emitter:
     def _emit_one(self) -> None:
         cells, frame = self._source.emit(self._log.end, self._frame_pulses)
         self._log.add(cells)
+        self._record.light()
         try:
             self._socket.send(frame.to_bytes(), zmq.NOBLOCK)
         except zmq.Again:  # the fibre was unplugged since poll(): the light is lost
@@ -86,6 +89,7 @@ class Receiver:
         detector: Detector,
         rng: np.random.Generator,
         waker: Waker,
+        record: LinkRecord,
     ) -> None:
         self.batches: queue.Queue[DetectionBatch] = queue.Queue(_QUEUED_BATCHES)
         self._socket = socket
@@ -93,8 +97,7 @@ class Receiver:
         self._detector = detector
         self._rng = rng
         self._waker = waker
-        self._end = 0
-        self._strays = 0
+        self._record = record
 
     def run(self, stop: threading.Event) -> None:
         """Receive until *stop* is set."""
@@ -111,16 +114,7 @@ class Receiver:
         except ProtocolError as error:
             _LOG.warning("dropped a message on the quantum channel: %s", error)
             return
-        if self._in_order(frame):
-            arrived = self._fibre.transmit(frame, self._rng)
-            self.batches.put(self._detector.detect(arrived, self._rng))
-            self._waker.set()
-
-    def _in_order(self, frame: PhotonFrame) -> bool:
-        """Keep pulse numbers rising, and heal after a forged frame from the far future."""
-        if frame.first_pulse < self._end and self._strays < _STRAYS:
-            self._strays += 1
-            return False
-        self._strays = 0
-        self._end = frame.first_pulse + frame.pulse_count
-        return True
+        arrived = self._fibre.transmit(frame, self._rng)
+        self.batches.put(self._detector.detect(arrived, self._rng))
+        self._record.light()
+        self._waker.set()

@@ -86,6 +86,11 @@ class LinkRecord:
                 self._qber = report.qber
             self._alarms |= {a for kind, a in _ALARM_OF.items() if isinstance(error, kind)}
 
+    def refused(self, error: QKDError) -> None:
+        """The peer cannot work with us: no block will come until somebody mends it."""
+        with self._lock:
+            self._last_abort = str(error)
+
     def snapshot(self) -> dict[str, object]:
         """Return the link's part of a status reply."""
         with self._lock:

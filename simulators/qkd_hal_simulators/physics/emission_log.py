@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qkd_hal.distillation.sifting import Emitted
+from qkd_hal.errors import ProtocolError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,8 +47,14 @@ class FrameLog:
             self._starts.append(self._starts[-1] + cells.size)
 
     def states(self, pulses: NDArray[np.int64]) -> Emitted:
-        """Return what was prepared in *pulses*, strictly rising and all remembered."""
+        """Return what was prepared in *pulses*, strictly rising.
+
+        Raises:
+            ProtocolError: the detector names pulses that are forgotten or were never sent.
+        """
         with self._lock:
+            if pulses.size and not self._starts[0] <= pulses[0] <= pulses[-1] < self._starts[-1]:
+                raise ProtocolError("the detector names pulses that are no longer remembered")
             starts = np.array(self._starts, np.int64)
             parts = np.searchsorted(pulses, starts)
             cells = np.concatenate(

@@ -1,0 +1,201 @@
+"""``qkd-hal modem``: the simulated optical modems and the eavesdropper between them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qkd_hal_simulators.entropy import SystemEntropy
+from qkd_hal_simulators.eve_process import run_eve
+from qkd_hal_simulators.modem.files import replace_private
+from qkd_hal_simulators.modem.initial_secret import create_initial_secret
+from qkd_hal_simulators.modem.lifetime import ending
+from qkd_hal_simulators.modem.process import run_modem
+from qkd_hal_simulators.physics.eve import InterceptResend
+from qkd_hal_simulators.physics.random import physical_generator
+from qkd_hal_simulators.settings import PRESETS, ChannelSettings, ModemSettings, Preset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Command = Callable[..., None]
+
+__all__ = ["modem"]
+
+_CHANNEL = ChannelSettings()
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+_CHANCE = click.FloatRange(0, 1)
+
+_LIFE = (
+    click.option("--ready-file", type=_FILE, help="Written, as JSON, once all is bound."),
+    click.option("--die-with-parent", is_flag=True, help="End when standard input ends."),
+    click.option("--log-level", default="WARNING", show_default=True),
+)
+_MODEM = (
+    click.option("--dir", "directory", type=_DIRECTORY, required=True, help="Store, 0700."),
+    click.option("--secret", type=_FILE, help="Initial secret; removed once taken in."),
+    click.option("--app", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT"),
+    click.option("--site", help="This end's name; by default the command's."),
+    click.option("--peer", help="The other end's name."),
+    click.option("--preset", type=click.Choice(list(PRESETS)), default="default"),
+    click.option("--source", type=click.Choice(["wcp", "single-photon"])),
+    click.option("--block-size", type=int, help="Sifted key-basis bits of a block."),
+    click.option("--length-km", default=_CHANNEL.length_km, show_default=True),
+    click.option("--insertion-db", default=_CHANNEL.insertion_db, show_default=True),
+    click.option("--efficiency", type=_CHANCE, default=_CHANNEL.efficiency, show_default=True),
+    click.option("--misalignment", type=_CHANCE, default=_CHANNEL.misalignment, show_default=True),
+    click.option(
+        "--dark-counts",
+        "dark_count_probability",
+        type=_CHANCE,
+        default=_CHANNEL.dark_count_probability,
+        show_default=True,
+        help="Per pulse and detector.",
+    ),
+    click.option("--high-water", default=2 << 20, show_default=True, help="Bytes of either space."),
+    click.option("--seed", type=int, help="Replay the physics; for tests."),
+)
+
+
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@click.group()
+def modem() -> None:
+    """Run simulated BB84 optical modems."""
+
+
+@modem.command()
+@click.option("--out", "paths", type=_FILE, required=True, multiple=True, help="Repeat per site.")
+@click.option("--bytes", "size", default=4096, show_default=True, help="Length of the secret.")
+def secret(paths: tuple[Path, ...], size: int) -> None:
+    """Make the secret that two modems share before their first block.
+
+    Each modem removes its copy once it has taken it in.
+    """
+    create_initial_secret(list(paths), size)
+
+
+@modem.command()
+@click.option("--bind", metavar="HOST:PORT", help="Quantum channel; the classical is PORT+1.")
+@click.option("--bind-quantum", "quantum", metavar="HOST:PORT")
+@click.option("--bind-classical", "classical", metavar="HOST:PORT")
+@click.option("--emit/--detect", "emits", default=True, help="Which end has the light source.")
+@_options(*_MODEM, *_LIFE)
+def alice(bind: str | None, **options: Any) -> None:
+    """Run the end that binds."""
+    _run_modem("alice", "bob", bind, options)
+
+
+@modem.command()
+@click.option("--connect", metavar="HOST:PORT", help="Quantum channel; the classical is PORT+1.")
+@click.option("--connect-quantum", "quantum", metavar="HOST:PORT")
+@click.option("--connect-classical", "classical", metavar="HOST:PORT")
+@click.option("--emit/--detect", "emits", default=False, help="Which end has the light source.")
+@_options(*_MODEM, *_LIFE)
+def bob(connect: str | None, **options: Any) -> None:
+    """Run the end that connects."""
+    _run_modem("bob", "alice", connect, options)
+
+
+@modem.command()
+@click.option("--listen", required=True, metavar="HOST:PORT", help="For the end that connects.")
+@click.option("--forward", required=True, metavar="HOST:PORT", help="The end that binds.")
+@click.option("--attack", type=click.Choice(["intercept-resend"]), default="intercept-resend")
+@click.option("--fraction", type=_CHANCE, default=1.0, show_default=True)
+@click.option("--reverse", is_flag=True, help="The end that connects is the one that emits.")
+@_options(*_LIFE)
+def eve(
+    listen: str,
+    forward: str,
+    attack: str,
+    fraction: float,
+    reverse: bool,
+    ready_file: Path | None,
+    die_with_parent: bool,
+    log_level: str,
+) -> None:
+    """Sit in the middle of the quantum channel."""
+    _prepare(log_level)
+    with ending(with_parent=die_with_parent) as stop:
+        run_eve(
+            InterceptResend(fraction),
+            physical_generator(SystemEntropy()),
+            stop,
+            listen=listen,
+            forward=forward,
+            emitter_listens=not reverse,
+            ready=lambda address: _announce(ready_file, {"quantum": address}),
+        )
+
+
+def _run_modem(site: str, peer: str, address: str | None, options: dict[str, Any]) -> None:
+    ready_file, with_parent = options.pop("ready_file"), options.pop("die_with_parent")
+    _prepare(options.pop("log_level"))
+    settings = _settings(site, peer, address, options)
+    with ending(with_parent=with_parent) as stop:
+        run_modem(settings, stop, ready=lambda fields: _announce(ready_file, fields))
+
+
+def _settings(site: str, peer: str, address: str | None, options: dict[str, Any]) -> ModemSettings:
+    quantum, classical = _addresses(address, options.pop("quantum"), options.pop("classical"))
+    preset = _preset(options.pop("preset"), options.pop("source"), options.pop("block_size"))
+    names = [field for field in ChannelSettings.__dataclass_fields__ if field in options]
+    channel = ChannelSettings(**{name: options.pop(name) for name in names})
+    return ModemSettings(
+        site=options.pop("site") or site,
+        peer=options.pop("peer") or peer,
+        first=site == "alice",
+        quantum=quantum,
+        classical=classical,
+        preset=preset,
+        channel=channel,
+        **options,
+    )
+
+
+def _preset(name: str, source: str | None, block_size: int | None) -> Preset:
+    preset = PRESETS[name]
+    changes: dict[str, Any] = {} if block_size is None else {"block_size": block_size}
+    if source is not None and source != preset.parameters.source:
+        like = next(p.parameters for p in PRESETS.values() if p.parameters.source == source)
+        changes["source"] = source
+        changes["intensities"] = like.intensities
+        changes["intensity_probabilities"] = like.intensity_probabilities
+    return replace(preset, parameters=replace(preset.parameters, **changes))
+
+
+def _addresses(both: str | None, quantum: str | None, classical: str | None) -> tuple[str, str]:
+    """Return both channels' addresses; the classical port follows the quantum one."""
+    if both is not None:
+        host, _, port = both.rpartition(":")
+        if not host or not port.isdigit():
+            raise click.UsageError(f"{both!r} is not HOST:PORT")
+        following = int(port) + 1 if int(port) else 0
+        quantum, classical = quantum or both, classical or f"{host}:{following}"
+    if not quantum or not classical:
+        raise click.UsageError("name the addresses of both channels")
+    return quantum, classical
+
+
+def _announce(path: Path | None, fields: Mapping[str, str]) -> None:
+    if path is not None:
+        replace_private(path, json.dumps({**fields, "pid": os.getpid()}).encode())
+
+
+def _prepare(log_level: str) -> None:
+    os.umask(0o077)
+    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(name)s %(message)s")

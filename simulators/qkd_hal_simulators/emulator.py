@@ -1,0 +1,155 @@
+"""A pair of simulated modems in processes of their own, for fixtures and demonstrations."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from qkd_hal.errors import DeadlineError, DeviceError
+from qkd_hal_simulators.modem.initial_secret import create_initial_secret
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+__all__ = ["ModemPair"]
+
+_START_SECONDS = 30.0
+_GRACE_SECONDS = 5.0
+_LOOK_SECONDS = 0.02
+_SECRET_BYTES = 4096
+
+
+class ModemPair:
+    """Two modems, and Eve if *eve_fraction* says how much she intercepts.
+
+    *preset* is ``"short"`` or ``"default"``; *options* are further options of both
+    ``qkd-hal modem alice`` and ``bob``. Making a pair starts the processes and waits until
+    applications can open them; distilling goes on behind.
+
+    Raises:
+        DeviceError: a process ended at once; the message holds its last words.
+        DeadlineError: a process did not get ready in time.
+    """
+
+    def __init__(
+        self,
+        *,
+        preset: str = "short",
+        eve_fraction: float | None = None,
+        options: tuple[str, ...] = (),
+    ) -> None:
+        self._shared = ("--preset", preset, *options)
+        with ExitStack() as stack:
+            self._directory = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(prefix="qkd-hal-"))
+            )
+            self._children = _Children(self._directory)
+            stack.callback(self._children.close)
+            self._start(eve_fraction)
+            self._stack = stack.pop_all()
+
+    def close(self) -> None:
+        """Stop the processes and remove their files; safe to call again."""
+        self._stack.close()
+
+    @property
+    def processes(self) -> dict[str, int]:
+        """Process numbers by name."""
+        return self._children.numbers
+
+    def _start(self, eve_fraction: float | None) -> None:
+        secrets = [self._directory / f"{site}.secret" for site in ("alice", "bob")]
+        create_initial_secret(secrets, _SECRET_BYTES)
+        alice = self._start_modem("alice", "--bind", "127.0.0.1:0")
+        quantum = alice["quantum"]
+        if eve_fraction is not None:
+            line = ("--listen", "127.0.0.1:0", "--forward", quantum)
+            quantum = self._children.start("eve", *line, "--fraction", str(eve_fraction))["quantum"]
+        channels = ("--connect-quantum", quantum, "--connect-classical", alice["classical"])
+        bob = self._start_modem("bob", *channels)
+        self.alice_url, self.bob_url = alice["url"], bob["url"]
+
+    def _start_modem(self, site: str, *arguments: str) -> dict[str, str]:
+        home = ("--dir", str(self._directory / site))
+        secret = ("--secret", str(self._directory / f"{site}.secret"))
+        return self._children.start(site, *arguments, *home, *secret, *self._shared)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _Children:
+    """Processes of ``qkd-hal modem`` that end with this one, however it ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        return {name: child.pid for name, child in self._running.items()}
+
+    def start(self, role: str, *arguments: str) -> dict[str, str]:
+        """Start ``qkd-hal modem ROLE`` and return what it announces."""
+        ready = self._directory / f"{role}.ready"
+        log = self._directory / f"{role}.log"
+        life = ("--ready-file", str(ready), "--die-with-parent")
+        with log.open("wb") as output:
+            self._running[role] = _spawn(("modem", role, *arguments, *life), output)
+        return self._wait_ready(role, ready, log)
+
+    def close(self) -> None:
+        """End all: politely, then by force."""
+        for child in self._running.values():
+            child.terminate()
+        for child in self._running.values():
+            _reap(child)
+
+    def _wait_ready(self, role: str, ready: Path, log: Path) -> dict[str, str]:
+        end = time.monotonic() + _START_SECONDS
+        while not ready.exists():
+            if self._running[role].poll() is not None:
+                words = log.read_text(errors="replace").strip().splitlines() or ["no reason given"]
+                raise DeviceError(f"the simulated modem {role} ended at once: {words[-1]}")
+            if time.monotonic() > end:
+                raise DeadlineError(f"the simulated modem {role} did not get ready in time")
+            time.sleep(_LOOK_SECONDS)
+        fields: dict[str, str] = json.loads(ready.read_bytes())
+        return fields
+
+
+def _spawn(arguments: tuple[str, ...], output: IO[bytes]) -> subprocess.Popen[bytes]:
+    # A session of its own keeps the terminal's Ctrl-C from the modems: we end them in order.
+    return subprocess.Popen(
+        [sys.executable, "-m", "qkd_hal", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def _reap(child: subprocess.Popen[bytes]) -> None:
+    try:
+        child.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    with suppress(BrokenPipeError):
+        if child.stdin is not None:
+            child.stdin.close()

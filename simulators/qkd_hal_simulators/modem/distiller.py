@@ -1,0 +1,161 @@
+"""The thread that distils: between the engine, the classical channel and the store.
+
+The engine decides what is said; here is when. Durable first: a block and its pad segment
+are on the disk before the engine hears ``stored``, and so before the peer does.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import zmq
+
+from qkd_hal.distillation.events import (
+    BlockAborted,
+    BlockConfirmed,
+    BlockDistilled,
+    BlockDropped,
+    PeerRefused,
+    Synchronised,
+)
+from qkd_hal.distillation.session import Waiting
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable, Iterable
+
+    from qkd_hal.distillation.events import Event
+    from qkd_hal.distillation.session import DistillationSession
+    from qkd_hal_simulators.modem.appetite import Appetite
+    from qkd_hal_simulators.modem.block_store import BlockStore
+    from qkd_hal_simulators.modem.classical import ClassicalChannel
+    from qkd_hal_simulators.modem.record import LinkRecord
+    from qkd_hal_simulators.modem.sockets import Waker
+
+__all__ = ["Distiller", "QuantumWork"]
+
+_LOG = logging.getLogger("qkd_hal.modem.distil")
+_SLICE_MS = 50
+_TICK_SECONDS = 0.1  # between looks at store and clock
+_ANSWER_SECONDS = 5.0  # for the peer's next message: a large block takes it a second or two
+_FIRST_RETRY_SECONDS = 0.25  # for the peer's HELLO, doubled while nobody is there
+_LAST_RETRY_SECONDS = 4.0
+
+
+class QuantumWork(Protocol):
+    """What the distilling thread does for its end of the quantum channel."""
+
+    def __call__(self, session: DistillationSession) -> None:
+        """Hand over new detections, or see to the emission log."""
+        ...
+
+
+class Distiller:
+    """Runs one engine until told to stop."""
+
+    def __init__(
+        self,
+        session: DistillationSession,
+        channel: ClassicalChannel,
+        blocks: BlockStore,
+        record: LinkRecord,
+        appetite: Appetite,
+        quantum: QuantumWork,
+        waker: Waker,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._session = session
+        self._channel = channel
+        self._blocks = blocks
+        self._record = record
+        self._appetite = appetite
+        self._quantum = quantum
+        self._waker = waker
+        self._clock = clock
+        self._progress = clock()
+        self._block_began = self._progress
+        self._retry = _FIRST_RETRY_SECONDS
+        self._next_tick = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Distil until *stop* is set."""
+        poller = zmq.Poller()
+        poller.register(self._channel.socket, zmq.POLLIN)
+        poller.register(self._waker.fileno(), zmq.POLLIN)
+        self._handle(self._session.start())
+        while not stop.is_set():
+            poller.poll(_SLICE_MS)
+            self._waker.clear()
+            for message in self._channel.received():
+                self._receive(message)
+            self._quantum(self._session)
+            self._send()
+            self._tick()
+
+    def _receive(self, message: bytes) -> None:
+        self._record.heard()
+        if message:
+            self._progress = self._clock()
+            self._retry = _FIRST_RETRY_SECONDS
+            self._handle(self._session.receive(message))
+            self._send()
+
+    def _handle(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._handle_one(event)
+
+    def _handle_one(self, event: Event) -> None:
+        match event:
+            case BlockDistilled():
+                self._store(event)
+            case BlockConfirmed(number):
+                self._blocks.confirm(number)
+            case BlockDropped(number):
+                self._blocks.drop(number)
+            case BlockAborted(number, error, report):
+                _LOG.warning("block %d was aborted: %s", number, error)
+                self._record.aborted(error, report)
+            case PeerRefused(error):
+                _LOG.error("the peer cannot work with us: %s", error)
+                self._record.refused(error)
+            case Synchronised(session):
+                _LOG.info("in step with the peer, session %s", session)
+
+    def _store(self, event: BlockDistilled) -> None:
+        self._blocks.add(event.number, event.key, event.refill)
+        now = self._clock()
+        report = replace(event.report, seconds=now - self._block_began)
+        self._block_began = now
+        _LOG.info("block %d: %s", event.number, report.to_json())
+        self._record.distilled(report)
+        self._handle(self._session.stored(event.number))
+
+    def _send(self) -> None:
+        for message in self._session.outgoing():
+            self._channel.send(message)
+
+    def _tick(self) -> None:
+        now = self._clock()
+        if now < self._next_tick:
+            return
+        self._next_tick = now + _TICK_SECONDS
+        self._channel.say(hungry=self._appetite.update())
+        if now - self._progress > self._patience():
+            self._start_over()
+
+    def _patience(self) -> float:
+        waiting = self._session.waiting_for
+        if waiting is Waiting.HELLO:
+            return self._retry
+        return _ANSWER_SECONDS if waiting is Waiting.PEER else float("inf")
+
+    def _start_over(self) -> None:
+        """The peer is silent: give the block up and begin a new session, ever more slowly."""
+        self._progress = self._clock()
+        self._retry = min(2 * self._retry, _LAST_RETRY_SECONDS)
+        self._handle(self._session.abort("the peer did not answer in time"))
+        self._send()
