@@ -1,0 +1,34 @@
+"""What the demo is asked to show, and the sizes that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["KEY_BYTES", "DemoSettings"]
+
+KEY_BYTES = 32  # one TLS handshake takes a key of 256 bits
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSettings:
+    """Choices of the command line."""
+
+    short: bool
+    megabytes: int
+    length_km: float
+    handshakes: int
+
+    @property
+    def preset(self) -> str:
+        """The modem's preset: small blocks of single photons, or the realistic default."""
+        return "short" if self.short else "default"
+
+    @property
+    def block_size(self) -> int:
+        """Bytes that a pool takes from its modem at once; a short link makes little key."""
+        return 8 * KEY_BYTES if self.short else 64 * KEY_BYTES
+
+    @property
+    def pool_keys(self) -> int:
+        """How many keys a pool keeps in store: those to measure with, and some to drain."""
+        return self.handshakes + 16

@@ -1,0 +1,69 @@
+"""The classical half of the demo: two more processes, each with its modem, pool and TLS."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from qkd_hal.cli.demo.children import start_child
+
+if TYPE_CHECKING:
+    from qkd_hal.cli.demo.settings import DemoSettings
+    from qkd_hal.cli.demo.sites import DemoSite
+
+__all__ = ["Server", "drain", "exchange", "start_server"]
+
+_PATIENCE = 30.0  # seconds for a process to start, or to finish its task
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where bob's process answers; ``certificate`` is a file, for the yardstick only."""
+
+    address: str
+    yardstick: str
+    certificate: str
+
+
+def start_server(
+    stack: ExitStack, alice: DemoSite, bob: DemoSite, settings: DemoSettings
+) -> Server:
+    """Start bob's TLS server, and tell alice's configuration where its pool listens."""
+    sizes = {"block_size": settings.block_size, "keys": settings.pool_keys}
+    bob.configure(alice.name, "tcp://127.0.0.1:0", listen=True, **sizes)
+    arguments = ("--echo", "--yardstick", str(settings.handshakes))
+    child = start_child(stack, "bob", _command("serve", bob, *arguments), bob.log)
+    facts = child.read(_PATIENCE)
+    alice.configure(bob.name, facts["link"], listen=False, **sizes)
+    certificate = alice.folder / "yardstick.pem"
+    certificate.write_text(facts["certificate"])
+    return Server(facts["listening"], facts["yardstick"], str(certificate))
+
+
+def exchange(alice: DemoSite, server: Server, settings: DemoSettings) -> dict[str, Any]:
+    """Let alice connect, move data both ways and compare handshakes; return her report."""
+    return _run_client(
+        alice,
+        server.address,
+        *("--bytes", str(settings.megabytes * _MIB)),
+        *("--yardstick", server.yardstick, "--certificate", server.certificate),
+        *("--handshakes", str(settings.handshakes)),
+    )
+
+
+def drain(alice: DemoSite, server: Server) -> dict[str, Any]:
+    """Let alice connect until her pool has no key left; return her report."""
+    return _run_client(alice, server.address, "--until-exhausted")
+
+
+def _run_client(alice: DemoSite, *arguments: str) -> dict[str, Any]:
+    with ExitStack() as stack:
+        command = _command("connect", alice, *arguments)
+        return start_child(stack, "alice", command, alice.log).read(_PATIENCE)
+
+
+def _command(verb: str, site: DemoSite, *arguments: str) -> list[str]:
+    common = ("--config", str(site.config), "--die-with-parent", "--json")
+    return ["tls", verb, *common, *arguments]
