@@ -1,9 +1,9 @@
 """Cascade, with all pending binary searches in one round trip.
 
-Brassard and Salvail (EUROCRYPT '93) with the block sizes of Martinez-Mateo et al., QIC 15,
-453 (2015), option 8: 2^ceil(log2 1/Q), then 2^ceil((log2(1/Q) + 12) / 2), then 4096, and
-every parity ever learned is used again. Random halves of the key follow, ten at a time,
-until ten in a row are clean: a key that still has errors passes with probability 2^-10,
+Brassard and Salvail (EUROCRYPT '93), with block sizes that are powers of two and with every
+parity ever learned used again, both after Martinez-Mateo et al., QIC 15, 453 (2015). Three
+passes have blocks of about 0.8/Q, four and thirty-two times that; random halves of the key
+follow, ten at a time, until ten in a row are clean: a key that still has errors passes with probability 2^-10,
 and verification catches it.
 
 A pass orders the key's places and cuts that order into blocks. A block is *odd* while the two
@@ -32,7 +32,8 @@ FULL_PASSES = 3  # natural order and two shuffles; later passes are random halve
 CONFIRMING_PASSES = 10
 MAX_PASSES = 250  # numbers are one byte; honest runs need a few dozen
 _LOWEST_QBER = 1e-4  # a block size for a key without a single test error
-_LARGEST_SHUFFLED_BLOCK = 4096
+_ERRORS_PER_BLOCK = 0.8  # in the first pass, on average
+_GROWTH = (1, 4, 32)  # of blocks, pass by pass: measured best of leak times round trips
 
 
 class PassOrders:
@@ -203,8 +204,8 @@ class CascadeReconciler:
             yield from self._settle()
 
     def _block_sizes(self) -> list[int]:
-        bits = -math.log2(self._qber)
-        sizes = (2 ** math.ceil(bits), 2 ** math.ceil((bits + 12) / 2), _LARGEST_SHUFFLED_BLOCK)
+        first = 2 ** round(math.log2(_ERRORS_PER_BLOCK / self._qber))
+        sizes = [max(2, growth * first) for growth in _GROWTH]
         return [min(size, -(-len(self._key) // 2)) for size in sizes]
 
     def _open(self, block_sizes: list[int]) -> Generator[ParityQuery, NDArray[np.uint8], bool]:

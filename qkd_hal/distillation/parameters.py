@@ -35,14 +35,17 @@ class DistillationParameters:
     ``pad_refill_bytes``: taken off each key to refill the authentication pads of both ends.
     ``extra``: settings of the host that both ends must share as well.
 
+    The defaults give the most key per second at 5 km with 2 dB of loss, detectors of 50 %
+    and 1 % misalignment, when a second distils 0.8 Mbit or sends 10 million pulses.
+
     Raises:
         ConfigurationError: a value is outside its range.
     """
 
     source: Literal["wcp", "single-photon"] = "wcp"
-    intensities: tuple[float, ...] = (0.5, 0.15, 0.0002)
-    intensity_probabilities: tuple[float, ...] = (0.7, 0.2, 0.1)
-    key_basis_probability: float = 0.85
+    intensities: tuple[float, ...] = (0.5, 0.23, 0.0002)
+    intensity_probabilities: tuple[float, ...] = (0.2, 0.56, 0.24)
+    key_basis_probability: float = 0.78
     block_size: int = 1 << 19
     qber_threshold: float = 0.08
     eps_sec: float = 1e-10

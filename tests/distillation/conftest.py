@@ -38,9 +38,10 @@ class SeededEntropy:
 
 
 class Channel:
-    """Ideal photons with an error rate: half of the pulses click. Also the emission log."""
+    """Light with an error rate; a pulse of one photon clicks half of the time. Also the log."""
 
     def __init__(self, parameters: DistillationParameters, qber: float, seed: int) -> None:
+        self._click = 0.5
         self._random = np.random.default_rng(seed)
         self._parameters = parameters
         self._qber = qber
@@ -62,7 +63,9 @@ class Channel:
             np.concatenate([self._states.bits, sent.bits]),
             np.concatenate([self._states.intensities, sent.intensities]),
         )
-        seen = np.flatnonzero(self._random.random(pulses) < 0.5)
+        photons = -np.log1p(-self._click) * np.array(self._parameters.intensities)
+        clicks = 1 - np.exp(-photons)[sent.intensities]
+        seen = np.flatnonzero(self._random.random(pulses) < clicks)
         bases = self._bases(len(seen))
         flips = (self._random.random(len(seen)) < self._qber).astype(np.uint8)
         guesses = self._random.integers(0, 2, len(seen), dtype=np.uint8)
