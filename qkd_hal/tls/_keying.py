@@ -7,55 +7,52 @@ wire, and a server takes a key before its peer has proved anything.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from qkd_hal.errors import KeyNotFoundError, PolicyError, ProtocolError, TLSError
 from qkd_hal.tls.identity import decode_identity, encode_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Container
-    from types import TracebackType
+    from collections.abc import Container, Iterator
 
     from qkd_hal.keys import KeyRef, Provenance
     from qkd_hal.sources import KeySource
     from qkd_hal.tls.policy import Policy
 
-__all__ = ["ClientKeying", "ServerKeying"]
+__all__ = ["Offer", "ServerKeying", "reserved_offer"]
 
 
-class ClientKeying:
-    """Reserves a fresh key and offers it for as long as the ``with`` block runs.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a client puts into one handshake."""
 
-    OpenSSL asks again after a HelloRetryRequest, so the bytes stay readable until the end
-    of the handshake.
+    ref: KeyRef
+    provenance: Provenance
+    identity: bytes
+    key: memoryview = field(repr=False)
+
+
+@contextmanager
+def reserved_offer(source: KeySource, peer: str, policy: Policy) -> Iterator[Offer]:
+    """Reserve a fresh key, offer it inside the block, and burn it at the end.
+
+    OpenSSL asks again after a HelloRetryRequest, so the bytes stay readable until then.
+
+    Raises:
+        PolicyError: the key is simulated; it was given back, for nothing left the machine.
     """
-
-    def __init__(self, source: KeySource, peer: str, policy: Policy) -> None:
-        policy.require_provenance(source.provenance)
-        self._reservation = source.reserve(peer, policy.key_size)
-        self._end = ExitStack()
-        try:
-            policy.require_provenance(self._reservation.key.provenance)
-        except PolicyError:
-            self._reservation.give_back()  # nothing left the machine
-            raise
-        self.ref: KeyRef = self._reservation.ref
-        self.provenance: Provenance = self._reservation.key.provenance
-        self.identity = encode_identity(self.ref)
-
-    def __enter__(self) -> ClientKeying:
-        self._end.enter_context(self._reservation)
-        self.key = self._end.enter_context(self._reservation.key.exposed())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._end.close()
+    policy.require_provenance(source.provenance)
+    reservation = source.reserve(peer, policy.key_size)
+    provenance = reservation.key.provenance
+    try:
+        policy.require_provenance(provenance)
+    except PolicyError:
+        reservation.give_back()
+        raise
+    with reservation, reservation.key.exposed() as key:
+        yield Offer(reservation.ref, provenance, encode_identity(reservation.ref), key)
 
 
 class ServerKeying:
@@ -77,15 +74,8 @@ class ServerKeying:
         self.provenance: Provenance | None = None
         self.fault: BaseException | None = None
 
-    def __enter__(self) -> ServerKeying:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Wipe the key."""
         self._end.close()
 
     def find(self, identity: bytes) -> memoryview:

@@ -72,7 +72,6 @@ def new_context(policy: Policy) -> SSL.Context:
     _require_features()
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
-    context.set_max_proto_version(SSL.TLS1_3_VERSION)
     # Without tickets and cache a resumed session can only be our external key.
     context.set_options(SSL.OP_NO_TICKET)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
@@ -90,7 +89,6 @@ def set_groups(context: SSL.Context, groups: tuple[str, ...]) -> None:
         ConfigurationError: this OpenSSL does not know one of them.
     """
     if _lib.SSL_CTX_set1_curves_list(_handle(context), ":".join(groups).encode()) != 1:
-        _lib.ERR_clear_error()
         what = f"this OpenSSL does not know all of the groups {', '.join(groups)}"
         raise ConfigurationError(what, cure=f"Tested are {TESTED}")
 

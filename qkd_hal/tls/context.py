@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import socket
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from qkd_hal.errors import TLSError, UsageError
 from qkd_hal.sources import Deadline
 from qkd_hal.tls._io import repeat
-from qkd_hal.tls._keying import ClientKeying, ServerKeying
+from qkd_hal.tls._keying import ServerKeying, reserved_offer
 from qkd_hal.tls._openssl import SSL, answering, new_context, offering, psk_was_used
 from qkd_hal.tls.connection import QKDSocket
 from qkd_hal.tls.groups import canonical_group
@@ -19,6 +20,7 @@ from qkd_hal.tls.protection import Protection
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from qkd_hal.keys import KeyRef, Provenance
     from qkd_hal.sources import KeySource
 
 __all__ = ["QKDContext"]
@@ -86,33 +88,34 @@ class QKDContext:
             raise UsageError("a client must say whom it shares keys with", cure="Pass peer=…")
         connection.set_connect_state()
         with (
-            ClientKeying(self.source, self.peer, self.policy) as keying,
-            offering(connection, keying.identity, keying.key, self.policy),
+            reserved_offer(self.source, self.peer, self.policy) as offer,
+            offering(connection, offer.identity, offer.key, self.policy),
         ):
             repeat(connection.do_handshake, sock, deadline, "shaking hands")
-        return _protection(connection, keying)
+        return _protection(connection, offer.ref, offer.provenance)
 
     def _accept(
         self, connection: SSL.Connection, sock: socket.socket, deadline: Deadline
     ) -> Protection:
         connection.set_accept_state()
-        with ServerKeying(self.source, self.peers, self.policy) as keying:
+        with closing(ServerKeying(self.source, self.peers, self.policy)) as keying:
             try:
                 with answering(connection, keying.find, self.policy):
                     repeat(connection.do_handshake, sock, deadline, "shaking hands")
             except TLSError:
                 keying.check()
                 raise
-            keying.check()
-        return _protection(connection, keying)
+        return _protection(connection, keying.ref, keying.provenance)
 
 
-def _protection(connection: SSL.Connection, keying: ClientKeying | ServerKeying) -> Protection:
+def _protection(
+    connection: SSL.Connection, ref: KeyRef | None, provenance: Provenance | None
+) -> Protection:
     return Protection(
         version=connection.get_protocol_version_name(),
         cipher=connection.get_cipher_name() or "none",
         group=canonical_group(connection.get_group_name()),
         psk_used=psk_was_used(connection),
-        key_ref=keying.ref,
-        provenance=keying.provenance,
+        key_ref=ref,
+        provenance=provenance,
     )

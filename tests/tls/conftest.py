@@ -30,6 +30,7 @@ class MemorySource:
     capacity: int = 1_000_000
     other: MemorySource | None = None
     incoming: dict[KeyRef, bytes] = field(default_factory=dict, repr=False)
+    reservations: list[Reservation] = field(default_factory=list)
     reserved: list[KeyRef] = field(default_factory=list)
     taken: list[KeyRef] = field(default_factory=list)
     given_back: list[KeyRef] = field(default_factory=list)
@@ -48,7 +49,9 @@ class MemorySource:
             self.other.incoming[ref] = material
             self.reserved.append(ref)
             self.on_reserve(ref)
-        return Reservation(ref, self._key(material, ref), lambda: self.given_back.append(ref))
+        key = self._key(material, ref)
+        self.reservations.append(Reservation(ref, key, lambda: self.given_back.append(ref)))
+        return self.reservations[-1]
 
     def take(self, ref: KeyRef, size: int = 32) -> QuantumKey:
         with self.lock:

@@ -98,6 +98,16 @@ def test_simulated_keys_are_marked_at_both_ends(link: Link, shake: Shake) -> Non
             assert end.protection.simulated
 
 
+def test_the_hello_offers_tls_1_3_alone(contexts: Contexts, wires: Wires) -> None:
+    near, far = wires
+    with ThreadPoolExecutor(1) as pool:
+        client = pool.submit(contexts[0].wrap_socket, near)
+        hello = far.recv(65_536)
+        far.shutdown(socket.SHUT_RDWR)
+        assert client.exception(timeout=10)
+    assert bytes.fromhex("002b 0003 02 0304") in hello  # supported_versions (RFC 8446, 4.2.1)
+
+
 def test_a_dry_source_sends_nothing(link: Link, wires: Wires) -> None:
     link[0].capacity = 0
     near, far = wires

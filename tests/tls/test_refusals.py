@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,7 +43,8 @@ def test_a_wrong_key_fails_at_both_ends(link: Link, contexts: Contexts, shake: S
     client, server = faults(shake, *contexts)
     assert type(client) is type(server) is TLSError
     assert len(alice.handed_out[0]) == len(bob.handed_out[0]) == 0
-    assert alice.given_back == []  # the identity was on the wire
+    alice.reservations[0].give_back()
+    assert alice.given_back == []  # the identity was on the wire: burned for good
 
 
 def test_an_unknown_key_is_named_to_the_server_only(
@@ -126,7 +128,7 @@ def test_a_bug_in_a_source_is_not_swallowed(link: Link, contexts: Contexts, shak
 def test_a_second_identity_in_one_handshake_is_refused(link: Link) -> None:
     alice, bob = link
     first, second = (encode_identity(alice.reserve("bob").ref) for _ in range(2))
-    with keying_module.ServerKeying(bob, None, Policy()) as keying:
+    with closing(keying_module.ServerKeying(bob, None, Policy())) as keying:
         key = bytes(keying.find(first))
         assert bytes(keying.find(first)) == key
         assert bytes(keying.find(second)) != key
@@ -134,6 +136,13 @@ def test_a_second_identity_in_one_handshake_is_refused(link: Link) -> None:
         with pytest.raises(TLSError):
             keying.check()
     assert len(bob.taken) == 1
+
+
+def test_a_refused_client_meets_a_key_that_it_cannot_guess(link: Link) -> None:
+    keyings = [keying_module.ServerKeying(link[1], None, Policy(key_size=48)) for _ in range(2)]
+    decoys = [bytes(keying.find(b"nobody")) for keying in keyings]
+    assert [len(decoy) for decoy in decoys] == [48, 48]
+    assert decoys[0] != decoys[1]
 
 
 class TestSimulatedKeys:
