@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import reduce
 from threading import Event, Lock
 from typing import TYPE_CHECKING
 
