@@ -19,7 +19,7 @@ __all__ = ["Section", "nearest"]
 _SECRET = re.compile(r"(.*[_-])?(secret|pin|password|passphrase|key|psk|token)")
 _FILE_VALUE = re.compile(r"(?<=[?&])(credential|\w+_file)=([^&]*)")
 _ENDPOINT = re.compile(r"tcp://(\[[0-9A-Fa-f:.]+\]|[^:/\[\]\s@]+):([0-9]{1,5})")
-_URL_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+|pool\+memory:")
+_URL_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S*")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -156,9 +156,11 @@ class AsyncQKDDevice:
     async def events(self, interval: float = 1.0) -> AsyncIterator[Event]:
         """See :meth:`QKDDevice.events`; waits without holding a thread."""
         watch = Watch(self.name)
-        while not watch.ended:
+        while True:
             for event in watch.note(await self._polled()):
                 yield event
+            if watch.ended:
+                return
             await self._pause(interval)
 
     async def close(self) -> None:

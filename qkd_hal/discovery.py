@@ -10,7 +10,7 @@ from qkd_hal.errors import QKDError
 from qkd_hal.keys import Origin, Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from importlib.metadata import EntryPoint
 
 __all__ = ["DiscoveredDevice", "discover"]
@@ -49,15 +49,15 @@ def discover(*, simulators: bool = False) -> list[DiscoveredDevice]:
     return [device for device in seen if simulators or not device.provenance.simulated]
 
 
-def _searched(point: EntryPoint) -> list[DiscoveredDevice]:
+def _searched(point: EntryPoint) -> Iterator[DiscoveredDevice]:
     try:
         search = cast("Callable[[], Iterable[DiscoveredDevice]]", plugins.load(point))
-        return list(search())
+        yield from search()
     except QKDError as error:
-        return [_failed(point, error.what, error.cure or "")]
+        yield _failed(point, error.what, error.cure or "")
     except Exception as error:  # noqa: BLE001 - one bad bus must not hide the others
         reason = f"the search failed with {type(error).__name__}"
-        return [_failed(point, reason, f"Report it to the authors of {plugins.owner(point)}")]
+        yield _failed(point, reason, f"Report it to the authors of {plugins.owner(point)}")
 
 
 def _failed(point: EntryPoint, reason: str, cure: str) -> DiscoveredDevice:

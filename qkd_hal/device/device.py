@@ -248,6 +248,9 @@ class QKDDevice:
         slot = self._runner.driver.bind(peer, key_id, deadline)
         if slot.key_id != key_id:
             raise DeviceError("the driver bound another key", device=self.name, key_id=key_id)
+        if slot.size is not None and not 1 <= slot.size <= self._known().max_key_size:
+            what = f"the driver bound a key of {slot.size} bytes"
+            raise DeviceError(what, device=self.name, key_id=key_id)
         return slot
 
     def _whole(self, slot: Slot, size: int | None) -> int:
@@ -277,8 +280,10 @@ class QKDDevice:
 
     def _watched(self, interval: float) -> Iterator[Event]:
         watch = Watch(self.name)
-        while not watch.ended:
+        while True:
             yield from watch.note(self._polled())
+            if watch.ended:
+                return
             self._closed.wait(interval)
 
     def _polled(self) -> DeviceStatus | QKDError:

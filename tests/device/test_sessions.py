@@ -231,6 +231,17 @@ def test_a_driver_that_answers_another_slot_is_caught(pair: Pair, mocker: Mocker
         pair.alice.start(key_id=KeyId.random())
 
 
+@pytest.mark.parametrize("size", [0, -1, 65537, 1 << 62])
+def test_a_size_from_the_device_is_checked_before_memory_is_taken(
+    size: int, pair: Pair, mocker: MockerFixture
+) -> None:
+    slot = Slot(KeyId.random(), "bob", size)
+    mocker.patch.object(pair.alice_driver, "bind", return_value=slot)
+    for call in (pair.alice.get_key_by_id, lambda key_id: pair.alice.start(key_id=key_id)):
+        with pytest.raises(DeviceError, match=f"a key of {size} bytes"):
+            call(slot.key_id)
+
+
 @pytest.mark.parametrize("site", ["a b", "x" * 65, "\n"])
 def test_a_device_that_misnames_itself_is_refused(
     site: str, pair: Pair, raw_driver: MemoryDriver, mocker: MockerFixture
