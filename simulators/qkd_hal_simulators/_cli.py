@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +35,6 @@ _CHANCE = click.FloatRange(0, 1)
 _LIFE = (
     click.option("--ready-file", type=_FILE, help="Written, as JSON, once all is bound."),
     click.option("--die-with-parent", is_flag=True, help="End when standard input ends."),
-    click.option("--log-level", default="WARNING", show_default=True),
 )
 _MODEM = (
     click.option("--dir", "directory", type=_DIRECTORY, required=True, help="Store, 0700."),
@@ -126,10 +124,8 @@ def eve(
     reverse: bool,
     ready_file: Path | None,
     die_with_parent: bool,
-    log_level: str,
 ) -> None:
     """Sit in the middle of the quantum channel."""
-    _prepare(log_level)
     with ending(with_parent=die_with_parent) as stop:
         run_eve(
             InterceptResend(fraction),
@@ -144,7 +140,6 @@ def eve(
 
 def _run_modem(site: str, peer: str, address: str | None, options: dict[str, Any]) -> None:
     ready_file, with_parent = options.pop("ready_file"), options.pop("die_with_parent")
-    _prepare(options.pop("log_level"))
     settings = _settings(site, peer, address, options)
     with ending(with_parent=with_parent) as stop:
         run_modem(settings, stop, ready=lambda fields: _announce(ready_file, fields))
@@ -194,8 +189,3 @@ def _addresses(both: str | None, quantum: str | None, classical: str | None) -> 
 def _announce(path: Path | None, fields: Mapping[str, str]) -> None:
     if path is not None:
         replace_private(path, json.dumps({**fields, "pid": os.getpid()}).encode())
-
-
-def _prepare(log_level: str) -> None:
-    os.umask(0o077)
-    logging.basicConfig(level=log_level.upper(), format="%(asctime)s %(name)s %(message)s")

@@ -20,7 +20,7 @@ from qkd_hal_simulators.modem.app_messages import (
     encode_reply,
 )
 from qkd_hal_simulators.modem.key_service import MAX_KEY_SIZE
-from qkd_hal_simulators.modem.sockets import bound_endpoint
+from qkd_hal_simulators.modem.sockets import attach, bound_address
 
 if TYPE_CHECKING:
     import threading
@@ -122,22 +122,22 @@ class AppServer:
 class AppSocket:
     """The bound ROUTER socket and the check of its clients' keys."""
 
-    def __init__(self, endpoint: str, keys: ServerKeys) -> None:
+    def __init__(self, address: str, keys: ServerKeys) -> None:
         self._context = zmq.Context()  # of its own: ZAP answers for every socket of a context
         self._authenticator = ThreadAuthenticator(self._context, log=_LOG)
         self._authenticator.start()
         self._authenticator.configure_curve_callback(_ZAP_DOMAIN, _OnlyClient(keys.admitted))
         self._socket = self._context.socket(zmq.ROUTER)
         try:
-            self._listen(endpoint, keys)
+            self._listen(address, keys)
         except BaseException:
             self.close()
             raise
 
     @property
-    def endpoint(self) -> str:
+    def address(self) -> str:
         """Where it listens, with the port that the system chose."""
-        return bound_endpoint(self._socket)
+        return bound_address(self._socket)
 
     def serve(self, server: AppServer, stop: threading.Event) -> None:
         """Answer requests until *stop* is set."""
@@ -151,7 +151,7 @@ class AppSocket:
         self._authenticator.stop()
         self._context.term()
 
-    def _listen(self, endpoint: str, keys: ServerKeys) -> None:
+    def _listen(self, address: str, keys: ServerKeys) -> None:
         self._socket.curve_server = True
         self._socket.curve_publickey = keys.public
         self._socket.curve_secretkey = keys.secret
@@ -160,7 +160,7 @@ class AppSocket:
         self._socket.maxmsgsize = MAX_REQUEST_BYTES
         self._socket.sndhwm = _QUEUED_REPLIES
         self._socket.heartbeat_ivl = _HEARTBEAT_MS
-        self._socket.bind(endpoint)
+        attach(self._socket, address, bind=True)
 
     def _serve_one(self, server: AppServer) -> None:
         client, *parts = self._socket.recv_multipart()

@@ -43,6 +43,8 @@ _TICK_SECONDS = 0.1  # between looks at store and clock
 _ANSWER_SECONDS = 5.0  # for the peer's next message: a large block takes it a second or two
 _FIRST_RETRY_SECONDS = 0.25  # for the peer's HELLO, doubled while nobody is there
 _LAST_RETRY_SECONDS = 4.0
+_FIRST_PAUSE_SECONDS = 0.1  # after a bad block, doubled with each more in a row
+_LAST_PAUSE_SECONDS = 2.0
 
 
 class QuantumWork(Protocol):
@@ -80,6 +82,8 @@ class Distiller:
         self._block_began = self._progress
         self._retry = _FIRST_RETRY_SECONDS
         self._next_tick = 0.0
+        self._pause = _FIRST_PAUSE_SECONDS
+        self._resume_at = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Distil until *stop* is set."""
@@ -119,6 +123,7 @@ class Distiller:
             case BlockAborted(number, error, report):
                 _LOG.warning("block %d was aborted: %s", number, error)
                 self._record.aborted(error, report)
+                self._rest()
             case PeerRefused(error):
                 _LOG.error("the peer cannot work with us: %s", error)
                 self._record.refused(error)
@@ -132,7 +137,14 @@ class Distiller:
         self._block_began = now
         _LOG.info("block %d: %s", event.number, report.to_json())
         self._record.distilled(report)
+        self._pause = _FIRST_PAUSE_SECONDS
         self._handle(self._session.stored(event.number))
+
+    def _rest(self) -> None:
+        """Let some time go by before the next block: noise or Eve will still be there."""
+        self._session.paused = True
+        self._resume_at = self._clock() + self._pause
+        self._pause = min(2 * self._pause, _LAST_PAUSE_SECONDS)
 
     def _send(self) -> None:
         for message in self._session.outgoing():
@@ -143,6 +155,9 @@ class Distiller:
         if now < self._next_tick:
             return
         self._next_tick = now + _TICK_SECONDS
+        if self._session.paused and now > self._resume_at:
+            self._session.paused = False
+            self._send()
         self._channel.say(hungry=self._appetite.update())
         if now - self._progress > self._patience():
             self._start_over()

@@ -111,7 +111,7 @@ class ReceivingEnd:
 
     def work(self, session: DistillationSession) -> None:
         """Hand what was detected to the engine, while it needs any."""
-        while session.waiting_for is Waiting.DETECTIONS:
+        while session.waiting_for is Waiting.DETECTIONS and not session.paused:
             try:
                 session.add_detections(self.thread.batches.get_nowait())
             except queue.Empty:

@@ -64,7 +64,7 @@ class Modem:
         self._server = AppServer(
             self._key_service(), identity=self._identity(), status=self._status
         )
-        self._app = AppSocket(f"tcp://{settings.app}", issue_credential(directory))
+        self._app = AppSocket(settings.app, issue_credential(directory))
         cleanup.callback(self._app.close)
 
     def run(self, stop: threading.Event) -> None:
@@ -77,11 +77,10 @@ class Modem:
     def endpoints(self) -> dict[str, str]:
         """Return where this modem can be reached: for the ready file and for discovery."""
         credential = str((self._settings.directory / "client.curve").absolute())
-        address = self._app.endpoint.removeprefix("tcp://")
         return {
             **self._link_addresses,
             "site": self._settings.site,
-            "url": f"bb84+tcp://{address}?credential={quote(credential)}",
+            "url": f"bb84+tcp://{self._app.address}?credential={quote(credential)}",
         }
 
     def _open_link(self, cleanup: ExitStack) -> None:
@@ -111,7 +110,7 @@ class Modem:
             waker,
         )
         self._link_addresses = {
-            name: attach(made, address, bind=self._settings.first).removeprefix("tcp://")
+            name: attach(made, address, bind=self._settings.first)
             for name, made, address in (
                 ("quantum", quantum, self._settings.quantum),
                 ("classical", classical, self._settings.classical),

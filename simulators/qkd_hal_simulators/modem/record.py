@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["LinkRecord"]
 
 _SILENCE_SECONDS = 3.0  # without a word from the peer, the link counts as down
-_COUNTED = ("pulses", "detections", "sifted_bits", "test_bits", "leak_bits", "secret_bits")
+_COUNTED = ("pulses", "detections", "sifted_bits", "test_bits", "leak_bits")
 _ALARM_OF: dict[type[DistillationError], Alarm] = {
     QBERError: Alarm.QBER_HIGH,
     AuthenticationError: Alarm.AUTHENTICATION,
@@ -39,7 +39,7 @@ class LinkRecord:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._totals = dict.fromkeys(_COUNTED, 0)
+        self._totals = dict.fromkeys((*_COUNTED, "secret_bits"), 0)
         self._net_bits = 0
         self._blocks = 0
         self._aborted = 0
@@ -68,8 +68,8 @@ class LinkRecord:
     def distilled(self, report: BlockReport) -> None:
         """A block became key: add it up, and take back the alarms of bad blocks."""
         with self._lock:
-            for name in _COUNTED:
-                self._totals[name] += getattr(report, name)
+            self._add(report)
+            self._totals["secret_bits"] += report.secret_bits
             self._net_bits += report.net_bits
             self._blocks += 1
             self._last_secret = self._clock()
@@ -77,12 +77,13 @@ class LinkRecord:
             self._efficiency = report.efficiency
             self._alarms.clear()
 
-    def aborted(self, error: QKDError, report: BlockReport | None) -> None:
+    def aborted(self, error: QKDError, report: BlockReport) -> None:
         """A block was given up because of *error*."""
         with self._lock:
+            self._add(report)
             self._aborted += 1
             self._last_abort = error.code
-            if report is not None and report.qber is not None:
+            if report.qber is not None:
                 self._qber = report.qber
             self._alarms |= {a for kind, a in _ALARM_OF.items() if isinstance(error, kind)}
 
@@ -103,6 +104,10 @@ class LinkRecord:
                 "alarms": sorted(alarm.value for alarm in self._alarms | down),
                 "details": self._details(seconds),
             }
+
+    def _add(self, report: BlockReport) -> None:
+        for name in _COUNTED:
+            self._totals[name] += getattr(report, name)
 
     def _seconds(self) -> float:
         if self._first_light is None or self._last_secret is None:

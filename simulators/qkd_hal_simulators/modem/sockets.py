@@ -12,7 +12,7 @@ from qkd_hal.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Waker", "attach", "bound_endpoint", "link_socket"]
+__all__ = ["Waker", "attach", "bound_address", "link_socket"]
 
 _HEARTBEAT_MS = 1000
 _SILENCE_MS = 5000  # after which a peer that vanished without a word is given up
@@ -37,7 +37,7 @@ def link_socket(
 
 
 def attach(made: zmq.Socket[bytes], address: str, *, bind: bool) -> str:
-    """Bind or connect to ``HOST:PORT``; return the endpoint, with the port that was chosen.
+    """Bind or connect to ``HOST:PORT``; return the address, with the port that was chosen.
 
     Raises:
         ConfigurationError: the address cannot be used.
@@ -50,13 +50,14 @@ def attach(made: zmq.Socket[bytes], address: str, *, bind: bool) -> str:
             f"cannot {'bind' if bind else 'connect'} to {address}: {error.strerror}",
             cure="Name a free HOST:PORT of this machine, or port 0",
         ) from None
-    return bound_endpoint(made)
+    return bound_address(made)
 
 
-def bound_endpoint(made: zmq.Socket[bytes]) -> str:
-    """Return where *made* listens or connects to, as ZeroMQ writes it."""
+def bound_address(made: zmq.Socket[bytes]) -> str:
+    """Return the ``HOST:PORT`` where *made* listens or connects to."""
     raw = made.getsockopt(zmq.LAST_ENDPOINT)
-    return raw.rstrip(b"\0").decode() if isinstance(raw, bytes) else ""
+    endpoint = raw.rstrip(b"\0").decode() if isinstance(raw, bytes) else ""
+    return endpoint.removeprefix("tcp://")
 
 
 class Waker:
