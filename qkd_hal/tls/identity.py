@@ -34,6 +34,6 @@ def decode_identity(identity: bytes) -> KeyRef:
         ref = KeyRef(source, KeyId.parse(key_id))
     except ValueError:  # UsageError and UnicodeDecodeError are ValueErrors, too
         raise ProtocolError("the PSK identity names no quantum key") from None
-    if version != _VERSION or encode_identity(ref) != identity:
+    if version != _VERSION or key_id != key_id.lower():
         raise ProtocolError("the PSK identity is of another version or not in canonical form")
     return ref

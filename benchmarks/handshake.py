@@ -1,0 +1,139 @@
+"""Quantum handshakes next to their rivals, in turn, between two processes over loopback.
+
+Each handshake is timed as :mod:`qkd_hal.tls.compare` says. The keys lie in two pools in
+memory, linked as two sites are, and are filled before the clock starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection as Pipe
+from typing import Any
+
+from benchmarks._report import Row, main
+from qkd_hal.keys import KeyId, KeyRef, Origin, Provenance, QuantumKey
+from qkd_hal.pool import MemoryStore, Pool
+from qkd_hal.sources import Reservation
+from qkd_hal.tls import REQUIRE_QUANTUM, QKDContext
+from qkd_hal.tls._openssl import SSL, answering, new_context, offering
+from qkd_hal.tls.compare import (
+    answer_handshakes,
+    certificate_client,
+    certificate_server,
+    time_handshakes,
+)
+
+QUICK, FULL = 300, 2000  # handshakes of each kind
+WARM_UP = 20
+BLOCK = 4096  # bytes; the pool keeps 32 of them to check the rest
+HARDWARE = Provenance(Origin.HARDWARE)
+
+
+class ToyDevices:
+    """A device pair without a wire: both ends compute a key from its ID and one secret."""
+
+    provenance = HARDWARE
+
+    def __init__(self) -> None:
+        self._secret = os.urandom(32)
+
+    def reserve(self, peer: str, size: int = 32) -> Reservation:
+        ref = KeyRef("alice", KeyId.random())
+        return Reservation(ref, self.take(ref, size))
+
+    def take(self, ref: KeyRef, size: int = 32) -> QuantumKey:
+        bits = hashlib.shake_256(self._secret + bytes(ref.key_id)).digest(size)
+        return QuantumKey(bits, provenance=HARDWARE, ref=ref)
+
+    def can_serve(self, peer: str, bits: int) -> bool:
+        return True
+
+
+class BareContext:
+    """The least that a PSK handshake needs: pyOpenSSL, blocking, one fixed key, no checks."""
+
+    def __init__(self) -> None:
+        self._openssl = new_context(REQUIRE_QUANTUM)
+        self._key = memoryview(os.urandom(32))
+
+    @contextmanager
+    def wrap_socket(self, sock: socket.socket, server_side: bool = False) -> Iterator[Any]:
+        sock.setblocking(True)
+        connection = SSL.Connection(self._openssl, sock)
+        if server_side:
+            connection.set_accept_state()
+            keyed = answering(connection, lambda _: self._key, REQUIRE_QUANTUM)
+        else:
+            connection.set_connect_state()
+            keyed = offering(connection, b"bare", self._key, REQUIRE_QUANTUM)
+        with sock, keyed:
+            connection.do_handshake()
+            yield connection
+
+
+def measure(quick: bool) -> list[Row]:
+    """Return the rows; both ends take the three kinds of handshake in turn."""
+    rounds = QUICK if quick else FULL
+    certificate, pem = certificate_server()
+    devices, bare, secret = ToyDevices(), BareContext(), os.urandom(32)
+    process = multiprocessing.get_context("fork")
+    here, there = process.Pipe()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        arguments = (there, listener, devices, secret, [bare, certificate], rounds + WARM_UP)
+        server = process.Process(target=serve, args=arguments)
+        server.start()
+        with Pool(MemoryStore(), site="alice") as pool:
+            pool.link("bob", here.recv(), listen=False, secret=secret)
+            fill(pool, devices, (rounds + WARM_UP) * 32)
+            context = QKDContext(pool.source, peer="bob")
+            contexts: dict[str, Any] = {"quantum": context, "bare": bare}
+            contexts["rsa2048"] = certificate_client(pem)
+            time_handshakes(listener.getsockname(), contexts, WARM_UP)
+            medians = time_handshakes(listener.getsockname(), contexts, rounds)
+            here.send("done")
+            server.join()
+    return rows(medians)
+
+
+def serve(
+    pipe: Pipe,
+    listener: socket.socket,
+    devices: ToyDevices,
+    secret: bytes,
+    rivals: list[Any],
+    rounds: int,
+) -> None:
+    """Be bob, in a process of its own."""
+    with Pool(MemoryStore(), site="bob") as pool:
+        address = pool.link("alice", "tcp://127.0.0.1:0", listen=True, secret=secret)
+        pool.accept_blocks("alice", devices)
+        pipe.send(address)
+        quantum = QKDContext(pool.source, peers=["alice"])
+        answer_handshakes(listener, [quantum, *rivals], rounds, timeout=60)
+        pipe.recv()
+
+
+def fill(pool: Pool, devices: ToyDevices, size: int) -> None:
+    """Bring *size* bytes into both pools."""
+    pool.wait_ready("bob")
+    for _ in range(size // (BLOCK - 32) + 1):
+        pool.add_block("bob", devices.reserve("bob", BLOCK).key)
+
+
+def rows(medians: dict[str, float]) -> list[Row]:
+    """Compare the medians, which are in milliseconds."""
+    quantum = medians["quantum"]
+    bare, rsa = medians["bare"], medians["rsa2048"]
+    return [
+        Row("memory_pool_over_bare_psk", quantum, "ms", f"bare PSK {bare:.3f} ms", quantum / bare),
+        Row("quantum_over_rsa2048", quantum, "ms", f"RSA-2048 {rsa:.3f} ms", quantum / rsa),
+    ]
+
+
+if __name__ == "__main__":
+    main("handshake", measure)
