@@ -68,9 +68,11 @@ class Inventory:
     """The owner's live blocks as (number, size, mark); the responder drops all others.
 
     ``keep``: the responder's memory is current; otherwise it burns what it could hand out.
+    ``floor``: the highest block number that the owner ever used.
     """
 
     keep: bool
+    floor: int
     blocks: tuple[tuple[int, int, int], ...]
 
 
@@ -305,6 +307,7 @@ def _provenance(value: object) -> Provenance:
 
 
 _number = _integer(1, MAX_BLOCK)
+_floor = _integer(0, MAX_BLOCK)
 _size = _integer(CHECK_SIZE + 1, MAX_BLOCK_SIZE)
 _mark = _integer(0, MAX_BLOCK_SIZE - CHECK_SIZE)
 _count = _integer(0, MAX_COUNT)
@@ -316,11 +319,11 @@ _FIELDS: dict[type[Any], dict[str, Callable[[object], Any]]] = {
         "site": _name,
         "epoch": _epoch,
         "continues": _octets(0, EPOCH_SIZE),
-        "floor": _integer(0, MAX_BLOCK),
+        "floor": _floor,
         "served": _count,
         "taken": _count,
     },
-    Inventory: {"keep": _flag, "blocks": _rows(_number, _size, _mark)},
+    Inventory: {"keep": _flag, "floor": _floor, "blocks": _rows(_number, _size, _mark)},
     Marks: {"keep": _flag, "blocks": _rows(_number, _mark)},
     Offer: {"number": _number, "size": _size, "ref": _ref, "provenance": _provenance, "tag": _tag},
     Stored: {"number": _number, "provenance": _provenance},

@@ -138,7 +138,7 @@ class SpaceOwner:
             self._put(record, *dropped),
             *(Answer(number, cut) for number in pending),
             *effects,
-            Send(Inventory(keep, rows)),
+            Send(Inventory(keep, floor, rows)),
         ]
 
     def _judge(self, hello: Hello) -> tuple[bool, list[Effect]]:
@@ -251,7 +251,7 @@ class SpaceOwner:
                 f"no {size} bytes of key are left for {self.space.destination}",
                 cure="Wait until the devices have filled the pool",
             )
-        share = max(SMALLEST_LEASE, min(self._lease_size, self.available // 4))
+        share = min(self._lease_size, max(SMALLEST_LEASE, self.available // 4))
         start, end = block.mark, block.mark + min(block.room, max(size, share))
         self._asked.add((block.number, start, end))
         mark = self._set(replace(block, mark=end))
@@ -264,6 +264,8 @@ class SpaceOwner:
             raise ProtocolError(f"{self.space.destination} granted a lease never asked for")
         self._asked.discard(wanted)
         self._taken = max(self._taken, leased.taken)
+        if leased.number in self.releasing:
+            return []  # it crossed our Release, which gives this range back too
         # `acked` reaches the disk with the next change: it only sharpens the alarm.
         block = replace(self.blocks[leased.number], acked=leased.end)
         self.blocks[leased.number] = block

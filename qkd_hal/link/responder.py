@@ -114,21 +114,36 @@ class SpaceResponder:
         return []
 
     def on_inventory(self, inventory: Inventory) -> list[Effect]:
-        """The owner listed its blocks: drop all others, and answer with our marks."""
-        sizes = {number: size for number, size, _ in inventory.blocks}
-        gone = [one.number for one in self.blocks.values() if sizes.get(one.number) != one.size]
+        """The owner listed its blocks: drop all others, and answer with our marks.
+
+        Ours rise to the owner's: should the owner be rolled back next, we remember for it.
+        """
+        theirs = {number: (size, mark) for number, size, mark in inventory.blocks}
+        gone = [
+            one.number
+            for one in self.blocks.values()
+            if theirs.get(one.number, (0,))[0] != one.size
+        ]
         for number in gone:
             del self.blocks[number]
+        raised = [self._raise_mark(one, theirs[one.number][1]) for one in [*self.blocks.values()]]
+        floor = max(self._record.floor, inventory.floor)
+        drops = [DropBlock(number) for number in gone]
         self.contact = self._ready = True
         marks = tuple((block.number, block.mark) for block in self.blocks.values())
         suspicious = not self._keep_owner
         return [
-            Persist(tuple(DropBlock(number) for number in gone)),
+            self._put(replace(self._record, floor=floor), *drops, *raised),
             *(Forget(number) for number in gone),
             Settle(inventory.keep),
             *([Notify(history_alarm(self.space))] if suspicious else []),
             Send(Marks(self._keep_owner, marks)),
         ]
+
+    def _raise_mark(self, block: BlockRecord, mark: int) -> Change:
+        if mark > block.usable:
+            raise ProtocolError(f"{self.space.source} has a mark outside block {block.number}")
+        return self._set(replace(block, mark=max(mark, block.mark)))
 
     def disconnected(self) -> list[Effect]:
         """The connection broke; what was opened stays good."""
