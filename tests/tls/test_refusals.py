@@ -156,13 +156,6 @@ class TestSimulatedKeys:
             QKDContext(link[0], peer="bob").wrap_socket(wires[0])
         assert link[0].reserved == []
 
-    def test_a_server_refuses_a_simulated_source_before_it_reads(
-        self, link: Link, wires: Wires
-    ) -> None:
-        link[1].provenance = SIMULATED
-        with pytest.raises(PolicyError):
-            QKDContext(link[1]).wrap_socket(wires[1], server_side=True)
-
     def test_a_client_gives_a_simulated_key_back_unused(self, link: Link, wires: Wires) -> None:
         alice, _ = link
         alice.key_provenance = SIMULATED
