@@ -251,7 +251,7 @@ class SpaceOwner:
                 f"no {size} bytes of key are left for {self.space.destination}",
                 cure="Wait until the devices have filled the pool",
             )
-        share = min(self._lease_size, max(SMALLEST_LEASE, self.available // 4))
+        share = min(self._lease_size, max(SMALLEST_LEASE, self.available // 4 // 64 * 64))
         start, end = block.mark, block.mark + min(block.room, max(size, share))
         self._asked.add((block.number, start, end))
         mark = self._set(replace(block, mark=end))

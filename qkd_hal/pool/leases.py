@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Allocation", "Leases"]
 
-CRUMB = 16  # bytes; a shorter rest of a lease fits no key and is burned
+CRUMB = 64  # bytes; a shorter rest of a block is burned once a key did not fit into it
 
 
 @dataclass(slots=True)
@@ -24,6 +24,18 @@ class _Lease:
     next: int
     end: int
     buffer: bytearray = field(repr=False)
+
+    @property
+    def room(self) -> int:
+        """Bytes still to be handed out."""
+        return self.end - self.next
+
+    def extend(self, material: bytearray) -> None:
+        """Join the range that follows, so that a key may lie across the two."""
+        joined = self.buffer[self.next - self.base :] + material
+        wipe(self.buffer)
+        wipe(material)
+        self.base, self.end, self.buffer = self.next, self.next + len(joined), joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +71,14 @@ class Leases:
             if self._closed:
                 wipe(material)
                 return
-            end = start + len(material)
-            self._live.append(_Lease(number, provenance, start, start, end, material))
             self._unserved.setdefault(number, start)
             self.room += len(material)
+            for lease in self._live:
+                if lease.number == number and lease.end == start:
+                    lease.extend(material)
+                    return
+            end = start + len(material)
+            self._live.append(_Lease(number, provenance, start, start, end, material))
 
     def regrant(self, allocation: Allocation, material: bytearray) -> None:
         """Put back an allocation that was never used, unless its lease was burned since."""
@@ -79,10 +95,16 @@ class Leases:
     def allocate(self, size: int) -> Allocation | None:
         """Hand out *size* contiguous bytes, or ``None`` when no lease has them."""
         with self._lock:
-            for lease in self._live:
-                if lease.end - lease.next >= size:
+            for at, lease in enumerate(self._live):
+                if lease.room >= size:
+                    self._sweep(at)
                     return self._carve(lease, size)
         return None
+
+    def _sweep(self, passed: int) -> None:
+        """Burn the crumbs among the first *passed* leases, so that their blocks can end."""
+        for lease in [one for one in self._live[:passed] if one.room < CRUMB]:
+            self._discard(lease)
 
     def _carve(self, lease: _Lease, size: int) -> Allocation:
         start = lease.next
@@ -93,19 +115,19 @@ class Leases:
         self._unserved[lease.number] = max(lease.next, self._unserved[lease.number])
         self.served += size
         self.room -= size
-        if lease.end - lease.next < CRUMB:
+        if lease.room == 0:
             self._discard(lease)
         return Allocation(lease.number, start, size, material, lease.provenance, self.generation)
 
     def _discard(self, lease: _Lease) -> None:
-        self.room -= lease.end - lease.next
+        self.room -= lease.room
         wipe(lease.buffer)
         self._live.remove(lease)
 
     def fits(self, size: int) -> bool:
         """Tell whether some lease has *size* contiguous bytes."""
         with self._lock:
-            return any(lease.end - lease.next >= size for lease in self._live)
+            return any(lease.room >= size for lease in self._live)
 
     def forget(self, number: int) -> None:
         """Hand out nothing more of a block: the peer does not have it."""

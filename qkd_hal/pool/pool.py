@@ -182,6 +182,7 @@ class Pool:
             link.refused += 1
             raise
         openings = link.worker.core.openings
+        link.worker.require_sound()
         if not link.worker.core.responder.contact:
             raise LinkError(f"the pool of {ref.source} was not heard since this one was opened")
         found = openings.take(place.block, place.offset, size) if place.length == size else None
@@ -194,10 +195,10 @@ class Pool:
     def can_serve(self, peer: str, bits: int) -> bool:
         """See :meth:`KeySource.can_serve`."""
         link = self._links.get(peer)
-        if link is None or self._closed or not link.worker.core.owner.contact:
+        if link is None or self._closed or link.worker.failed:
             return False
         core = link.worker.core
-        return (core.leases.room + core.owner.available) * 8 >= bits
+        return core.owner.contact and (core.leases.room + core.owner.available) * 8 >= bits
 
     @property
     def provenance(self) -> Provenance:

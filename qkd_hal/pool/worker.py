@@ -15,6 +15,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from functools import partial
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -27,9 +28,8 @@ from qkd_hal.errors import (
     StateError,
     StoreError,
 )
-from qkd_hal.link.channel import NONCE_SIZE, SecureChannel
-from qkd_hal.link.messages import decode, encode
 from qkd_hal.link.records import BlockState
+from qkd_hal.pool.connection import Connection
 from qkd_hal.pool.core import LinkCore
 from qkd_hal.pool.fetcher import Fetcher
 
@@ -49,26 +49,9 @@ _log = logging.getLogger("qkd_hal.pool")
 
 INBOX = 256  # tasks; a full inbox stops the socket's reader, and so the peer
 TICK = 1.0  # seconds between rounds of housekeeping, each with a sign of life
-SILENCE = 10.0  # seconds without any message after which the peer is gone
-HANDSHAKE_TIMEOUT = 5.0  # seconds a stranger may take to prove the link secret
 LEASE_TIMEOUT = 5.0  # seconds that reserve() waits for the peer to open a range
 RELEASE_TIMEOUT = 2.0  # seconds that close() waits for the peer to take leases back
 EVENTS = 16  # faults kept for the status
-
-
-class _Connection:
-    """An authenticated connection."""
-
-    def __init__(self, frames: FrameSocket, channel: SecureChannel) -> None:
-        self._frames, self._channel = frames, channel
-        self.close = frames.close
-
-    def send(self, message: Message) -> None:
-        self._frames.send(self._channel.seal(encode(message)))
-
-    def receive(self) -> Message:
-        _, message = self._channel.receive(self._frames.receive())
-        return decode(message or b"")
 
 
 class LinkWorker:
@@ -96,7 +79,7 @@ class LinkWorker:
         self._linger = linger
         self._spent_since: dict[int, float] = {}
         self._inbox: queue.Queue[Callable[[], None]] = queue.Queue(INBOX)
-        self._current: _Connection | None = None
+        self._current: Connection | None = None
         self._wanting: list[Future[None]] = []
         self._offering: dict[int, Future[int]] = {}
         self._refreshing = False
@@ -140,7 +123,7 @@ class LinkWorker:
         while (left := until - time.monotonic()) > 0:
             self._require_contact()
             granted: Future[None] = Future()
-            self._post(lambda granted=granted: self._want(size, granted))  # type: ignore[misc]
+            self._post(partial(self._want, size, granted))
             try:
                 granted.result(left)
             except FutureTimeout:
@@ -150,9 +133,13 @@ class LinkWorker:
                 return allocation
         raise DeadlineError(f"{self.peer} granted no lease in {LEASE_TIMEOUT:g} seconds")
 
-    def _require_contact(self) -> None:
+    def require_sound(self) -> None:
+        """Raise :class:`StoreError` once the store has failed."""
         if self.failed:
-            raise StoreError(f"the pool has failed: {self.failed}")
+            raise StoreError(f"the pool has failed: {self.failed}", cure="Repair, then restart")
+
+    def _require_contact(self) -> None:
+        self.require_sound()
         if not self.core.owner.contact:
             raise LinkError(
                 f"the pool of {self.peer} was not heard since this one was opened",
@@ -161,14 +148,14 @@ class LinkWorker:
 
     def give_back(self, allocation: Allocation) -> None:
         """Return an allocation whose bytes and ID were never used."""
-        self._post(lambda: self.core.give_back(allocation))
+        self._post(partial(self.core.give_back, allocation))
 
     def offer(
         self, material: bytearray, ref: KeyRef, provenance: Provenance, timeout: float
     ) -> int:
         """Store and offer a block; return its number once both ends have it."""
         done: Future[int] = Future()
-        self._post(lambda: self._offer(material, ref, provenance, done))
+        self._post(partial(self._offer, material, ref, provenance, done))
         try:
             return done.result(timeout)
         except FutureTimeout:
@@ -188,32 +175,15 @@ class LinkWorker:
 
     def serve(self, frames: FrameSocket) -> None:
         """Run one connection to its end; called in a thread of the transport."""
-        connection = self._handshake(frames)
-        self._post(lambda: self._up(connection))
-        try:
-            frames.settimeout(SILENCE)
-            while True:
-                message = connection.receive()
-                self._post(lambda message=message: self._receive(connection, message))  # type: ignore[misc]
-        finally:
-            self._post(lambda: self._down(connection))
-
-    def _handshake(self, frames: FrameSocket) -> _Connection:
-        frames.settimeout(HANDSHAKE_TIMEOUT)
-        channel = SecureChannel(
-            self._secret,
-            site=self._site,
-            peer=self.peer,
-            connects=self._connects,
-            nonce=os.urandom(NONCE_SIZE),
+        connection = Connection(
+            frames, self._secret, site=self._site, peer=self.peer, connects=self._connects
         )
-        if self._connects:
-            frames.send(channel.opening())
-        while not channel.established:
-            reply, _ = channel.receive(frames.receive())
-            if reply is not None:
-                frames.send(reply)
-        return _Connection(frames, channel)
+        self._post(partial(self._up, connection))
+        try:
+            while True:
+                self._post(partial(self._receive, connection, connection.receive()))
+        finally:
+            self._post(partial(self._down, connection))
 
     def _post(self, task: Callable[[], None]) -> None:
         while True:
@@ -290,7 +260,7 @@ class LinkWorker:
         if self._current is not None:
             self._down(self._current)
 
-    def _up(self, connection: _Connection) -> None:
+    def _up(self, connection: Connection) -> None:
         self._drop_connection()
         if self.failed:
             connection.close()
@@ -298,7 +268,7 @@ class LinkWorker:
         self._current = connection
         self.core.connected()
 
-    def _down(self, connection: _Connection) -> None:
+    def _down(self, connection: Connection) -> None:
         connection.close()
         if connection is not self._current:
             return
@@ -310,7 +280,7 @@ class LinkWorker:
         self._settle_waiters(cut)
         self._released.set()
 
-    def _receive(self, connection: _Connection, message: Message) -> None:
+    def _receive(self, connection: Connection, message: Message) -> None:
         if connection is not self._current:
             return
         granted_before = self.core.leases.room
@@ -363,10 +333,10 @@ class LinkWorker:
             self._offering[self.core.owner.floor] = done
 
     def _fetched(self, offer: Offer, material: bytearray, provenance: Provenance) -> None:
-        self._post(lambda: self.core.fetched(offer, material, provenance))
+        self._post(partial(self.core.fetched, offer, material, provenance))
 
     def _fetch_failed(self, offer: Offer, error: QKDError) -> None:
-        self._post(lambda: self.core.fetch_failed(offer, error))
+        self._post(partial(self.core.fetch_failed, offer, error))
 
     def _tick(self) -> None:
         if self.failed:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from qkd_hal.errors import KeyNotFoundError, KeysExhaustedError
+from qkd_hal.errors import KeyNotFoundError, KeysExhaustedError, StoreError
 from qkd_hal.keys import KeyId, KeyRef, Origin, Provenance, QuantumKey
 from qkd_hal.pool import Filler, MemoryStore, Pool
 from qkd_hal.sources import Reservation
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from qkd_hal.pool import PoolStore
+    from qkd_hal.pool.worker import LinkWorker
 
 SECRET = bytes(range(32))
 
@@ -27,15 +29,18 @@ class ToyDevice:
     def __init__(self, site: str, shared: dict[KeyRef, bytes], budget: int = 1 << 30) -> None:
         self.site, self._shared, self.budget = site, shared, budget
         self.corrupt = False
+        self.on_exhausted: Callable[[], None] = lambda: None
+        self.history: dict[KeyRef, bytes] = {}
         self._random = random.Random(site)
         self.provenance = Provenance(Origin.SIMULATED)
 
     def reserve(self, peer: str, size: int = 32) -> Reservation:
         if self.budget < size:
+            self.on_exhausted()
             raise KeysExhaustedError(f"no photons for {peer}")
         self.budget -= size
         ref = KeyRef(self.site, KeyId.random())
-        self._shared[ref] = self._random.randbytes(size)
+        self._shared[ref] = self.history[ref] = self._random.randbytes(size)
         key = QuantumKey(self._shared[ref], provenance=self.provenance, ref=ref)
         return Reservation(ref, key)
 
@@ -79,6 +84,24 @@ class TwoSites:
         self.bob.wait_ready("alice")
         return self
 
+    def crash(self, site: str) -> None:
+        """End a pool as a crash would: nothing is written, the memory is gone."""
+        pool: Pool = getattr(self, site)
+        worker = _worker(pool)
+        worker._post(lambda: worker._fail(StoreError("power lost")))
+        pool.close()
+
+    def cut(self) -> None:
+        """Break the connection; it comes back by itself."""
+        worker = _worker(self.alice)
+        worker._post(worker._drop_connection)
+        flush(self.alice)
+
+    def flush(self) -> None:
+        """Wait until both workers have done what they were asked to do."""
+        flush(self.alice)
+        flush(self.bob)
+
     def fill(self, blocks: int = 1, size: int = 4096) -> None:
         """Put blocks into alice's space towards bob."""
         self.bob.accept_blocks("alice", self.devices["bob"])
@@ -98,6 +121,18 @@ class TwoSites:
             ).start(),
             answering,
         )
+
+
+def _worker(pool: Pool) -> LinkWorker:
+    (link,) = pool._links.values()
+    return link.worker
+
+
+def flush(pool: Pool) -> None:
+    """Wait until the pool's worker has done what it was asked to do."""
+    done = threading.Event()
+    _worker(pool)._post(done.set)
+    assert done.wait(5)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -95,6 +96,7 @@ class Site:
     outbox: list[bytes] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
     online: bool = False
+    closed_at: int = 0  # which image holds the latest clean close
 
     def send(self, message: Message) -> None:
         self.disk.step()
@@ -200,6 +202,7 @@ class TwoSites(RuleBasedStateMachine):
         self._act(site, "close")
         if site.core is not None:
             self._down(site, clean=True)
+            site.closed_at = len(site.disk.images)
 
     @precondition(lambda self: all(site.core for site in self.sites.values()))
     @rule()
@@ -250,6 +253,13 @@ class TwoSites(RuleBasedStateMachine):
         self.doubt = name
         for key in self.keys:
             key.safe = False
+
+    @rule(name=SITES)
+    def restore_to_close(self, name: str) -> None:
+        """Put back the image of the latest clean close."""
+        site = self.sites[name]
+        if site.closed_at:
+            self.restore_backup(name, len(site.disk.images) - site.closed_at)
 
     # -- filling -------------------------------------------------------------------------
 
@@ -328,6 +338,11 @@ class TwoSites(RuleBasedStateMachine):
     @rule(choice=st.randoms(use_true_random=False), again=st.booleans())
     def take(self, choice: random.Random, again: bool) -> None:
         key = choice.choice(self.keys)
+        self._take(key)
+        if not again:
+            self.keys.remove(key)
+
+    def _take(self, key: Key) -> None:
         core = self._peer(self.sites[key.owner]).core
         if core is None or not core.responder.contact:
             return
@@ -339,8 +354,11 @@ class TwoSites(RuleBasedStateMachine):
             assert bytes(found[0]) == key.material, "the two ends got different bytes"
             self.taken |= key.places
             key.safe = False
-        if not again:
-            self.keys.remove(key)
+
+    @rule()
+    def take_all(self) -> None:
+        for key in list(self.keys):
+            self._take(key)
 
     @rule(name=SITES)
     def retire(self, name: str) -> None:
@@ -384,3 +402,82 @@ TwoSites.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 test_two_sites = TwoSites.TestCase
+
+
+# Scenarios that chance finds too seldom: each is one way to lose or double a key.
+@pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(
+            [("crash", "alice"), ("restore_backup", "bob", 1)],
+            id="the responder forgets the mark and the owner its memory",
+        ),
+        pytest.param(
+            [("crash", "alice"), ("restore_backup", "alice", 2)], id="the owner forgets the mark"
+        ),
+        pytest.param(
+            [
+                ("restore_backup", "bob", 1),
+                ("business_as_usual", "alice", 16, 0),
+                ("restore_backup", "alice", 5),
+            ],
+            id="first the responder forgets, then the owner",
+        ),
+        pytest.param(
+            [
+                ("close", "bob"),
+                ("business_as_usual", "alice", 16, 0),
+                ("take_all",),
+                ("restore_to_close", "bob"),
+            ],
+            id="the note of what remains comes back from a backup",
+        ),
+        pytest.param(
+            [
+                ("close", "bob"),
+                ("business_as_usual", "alice", 16, 0),
+                ("take_all",),
+                ("crash", "bob"),
+            ],
+            id="the note of what remains is used once",
+        ),
+        pytest.param(
+            [("close", "bob"), ("start", "bob"), ("close", "bob")],
+            id="an opening without contact passes the note on",
+        ),
+        pytest.param([("close", "alice"), ("close", "bob")], id="a clean restart of both"),
+        pytest.param(
+            [("cut",), ("business_as_usual", "alice", 16, 2), ("close", "alice")], id="a cut link"
+        ),
+        pytest.param([("lease", "alice", 16), ("close", "alice")], id="a lease crosses a release"),
+        pytest.param(
+            [
+                ("offer", "alice", 200),
+                ("pump",),
+                ("cut",),
+                ("connect",),
+                ("pump",),
+                ("fetch", "bob", True),
+                ("pump",),
+            ],
+            id="a block fetched for a connection that is gone",
+        ),
+    ],
+)
+@pytest.mark.parametrize("fuse", [None, 0, 1, 2, 3, 4, 5])
+def test_scenario(steps: list[tuple[Any, ...]], fuse: int | None) -> None:
+    world = TwoSites()
+    world.business_as_usual("alice", 16, 3)
+    for action, *arguments in steps:
+        getattr(world, action)(*arguments)
+        world.active_is_stored_at_both_ends()
+    if fuse is not None and world.sites["alice"].core is not None:
+        world.fuse("alice", fuse)
+    for _ in range(3):
+        world.business_as_usual("alice", 16, 9)
+        world.active_is_stored_at_both_ends()
+    world.take_all()
+    world.business_as_usual("alice", 16, 9)
+    assert world.keys
+    world.take_all()
+    assert world.taken
