@@ -8,6 +8,7 @@ and peers: ``docs/tls.md``.
 
 from __future__ import annotations
 
+from qkd_hal.tls._openssl import check_engine
 from qkd_hal.tls.client import connect
 from qkd_hal.tls.connection import QKDSocket
 from qkd_hal.tls.context import QKDContext
@@ -15,7 +16,7 @@ from qkd_hal.tls.groups import CLASSICAL_GROUPS, HYBRID_GROUPS
 from qkd_hal.tls.identity import decode_identity, encode_identity
 from qkd_hal.tls.policy import PORTABLE_SUITES, REQUIRE_QUANTUM, STRICT_SUITES, Mode, Policy
 from qkd_hal.tls.protection import Protection
-from qkd_hal.tls.server import Server, run_server, serve
+from qkd_hal.tls.server import Server, serve
 
 __all__ = [
     "CLASSICAL_GROUPS",
@@ -29,9 +30,9 @@ __all__ = [
     "QKDContext",
     "QKDSocket",
     "Server",
+    "check_engine",
     "connect",
     "decode_identity",
     "encode_identity",
-    "run_server",
     "serve",
 ]

@@ -26,7 +26,15 @@ if TYPE_CHECKING:
 
     from qkd_hal.tls.policy import Policy
 
-__all__ = ["SSL", "answering", "new_context", "offering", "psk_was_used", "set_groups"]
+__all__ = [
+    "SSL",
+    "answering",
+    "check_engine",
+    "new_context",
+    "offering",
+    "psk_was_used",
+    "set_groups",
+]
 
 TESTED = "cryptography 47 to 50 with pyOpenSSL 26"
 
@@ -80,6 +88,16 @@ def new_context(policy: Policy) -> SSL.Context:
     _lib.SSL_CTX_set_psk_use_session_callback(_handle(context), _use_session)
     _lib.SSL_CTX_set_psk_find_session_callback(_handle(context), _find_session)
     return context
+
+
+def check_engine(policy: Policy) -> str:
+    """Return the version of OpenSSL, once it is sure that it can do what *policy* asks.
+
+    Raises:
+        ConfigurationError: it cannot; the message says what is missing.
+    """
+    new_context(policy)
+    return SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode("ascii")
 
 
 def set_groups(context: SSL.Context, groups: tuple[str, ...]) -> None:

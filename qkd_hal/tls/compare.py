@@ -12,13 +12,14 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from qkd_hal.tls._certificate import certificate_client, certificate_server
+from qkd_hal.tls._certificate import CertificateContext, certificate_client, certificate_server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
 __all__ = [
+    "CertificateContext",
     "answer_handshakes",
     "certificate_client",
     "certificate_server",

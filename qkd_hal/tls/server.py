@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qkd_hal.sources import KeySource
     from qkd_hal.tls.connection import QKDSocket
 
-__all__ = ["Server", "run_server", "serve"]
+__all__ = ["Server", "serve"]
 
 logger = logging.getLogger("qkd_hal.tls")
 
@@ -40,14 +40,6 @@ def serve(
     server = Server(context, socket.create_server(address), handler)
     server.start()
     return server
-
-
-def run_server(
-    context: QKDContext, listener: socket.socket, handler: Callable[[QKDSocket], None]
-) -> None:
-    """Serve on a listening socket in this thread, until Ctrl-C; closes *listener*."""
-    with Server(context, listener, handler) as server:
-        server.serve_forever()
 
 
 class Server:
@@ -84,9 +76,12 @@ class Server:
 
     def serve_forever(self) -> None:
         """Accept until :meth:`close` is called."""
+        poll = select.poll()
+        poll.register(self._listener, select.POLLIN)
+        poll.register(self._ear, select.POLLIN)
         while True:
             self._free.acquire()
-            select.select([self._listener, self._ear], [], [])
+            poll.poll()
             if self._stopped.is_set():
                 return
             self._accept()

@@ -16,6 +16,7 @@ from qkd_hal.tls import (
     Protection,
     QKDContext,
     _openssl,
+    check_engine,
 )
 from qkd_hal.tls import groups as groups_module
 from qkd_hal.tls._openssl import new_context
@@ -115,7 +116,11 @@ def test_the_engine_knows_every_group_that_a_policy_may_name(name: str) -> None:
 def test_an_engine_without_the_group_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(groups_module._KINDS, "MLKEM-of-tomorrow", "post-quantum")
     with pytest.raises(ConfigurationError, match="MLKEM-of-tomorrow"):
-        new_context(Policy(groups=("MLKEM-of-tomorrow",)))
+        check_engine(Policy(groups=("MLKEM-of-tomorrow",)))
+
+
+def test_the_engine_tells_its_version_once_it_fits() -> None:
+    assert check_engine(REQUIRE_QUANTUM).startswith("OpenSSL ")
 
 
 def test_an_engine_without_the_bindings_says_which(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,9 +64,7 @@ def _extra(extra: str, *, needed: bool) -> Check:
 
 
 def _openssl() -> str:
-    from qkd_hal.tls import Policy
-    from qkd_hal.tls._openssl import SSL, new_context
+    from qkd_hal.tls import REQUIRE_QUANTUM, check_engine
 
-    new_context(Policy())
-    version = SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode()
-    return f"{version}: external PSK and {', '.join(Policy().groups)}"
+    groups = ", ".join(REQUIRE_QUANTUM.groups)
+    return f"{check_engine(REQUIRE_QUANTUM)}: external PSK and {groups}"

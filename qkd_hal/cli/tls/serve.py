@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from qkd_hal.tls import QKDContext
-    from qkd_hal.tls._certificate import CertificateContext
+    from qkd_hal.tls.compare import CertificateContext
 
 __all__ = ["serve"]
 
