@@ -133,7 +133,7 @@ def test_an_accept_that_fails_does_not_end_the_server(link: Link, mocker: Mocker
         return real.accept()
 
     listener.accept.side_effect = accept
-    with Server(QKDContext(link[1]), listener, echo) as server:
+    with Server(QKDContext(link[1]), listener, echo, limit=1) as server:
         server.start()
         assert exchange(server, link) == b"hello"
     assert not faults
