@@ -97,7 +97,7 @@ class SpaceOwner:
         self._lease_size = lease_size
         self._asked: set[tuple[int, int, int]] = set()
         self.releasing: set[int] = set()  # blocks whose Released is still to come
-        self._met: bytes = b""  # the peer's epoch in which it heard of our leases
+        self._met: bytes = b""  # the peer's epoch that `_taken` counts in
         self._taken = 0
 
     @property
@@ -152,7 +152,7 @@ class SpaceOwner:
             keep, rolled_back = False, True
         if rolled_back:
             effects.append(Notify(history_alarm(self.space)))
-        if hello.epoch != self._met or not keep:
+        if not keep:
             effects.append(Burn())
         self._met, self._taken = hello.epoch, hello.taken
         return keep, effects

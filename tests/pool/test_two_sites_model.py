@@ -75,6 +75,7 @@ class Key:
     """A key that an initiator got."""
 
     owner: str
+    core: LinkCore
     allocation: Allocation
     block: KeyRef
     material: bytes
@@ -96,6 +97,7 @@ class Site:
     outbox: list[bytes] = field(default_factory=list)
     offers: list[Offer] = field(default_factory=list)
     online: bool = False
+    greeted: bool = False  # it said hello in this opening, so the peer may know the epoch
     closed_at: int = 0  # which image holds the latest clean close
 
     def send(self, message: Message) -> None:
@@ -135,6 +137,7 @@ class TwoSites(RuleBasedStateMachine):
 
     def _start(self, site: Site) -> None:
         epoch = self.random.randbytes(16)
+        site.greeted = False
         peer = self._peer(site).name
         site.core = LinkCore(site.disk, site, site=site.name, peer=peer, epoch=epoch, lease_size=96)
 
@@ -147,6 +150,9 @@ class TwoSites(RuleBasedStateMachine):
 
     def _down(self, site: Site, *, clean: bool = False) -> None:
         site.core = None
+        if self.random.random() < 0.5:  # what it had sent may still arrive
+            while self._deliver(site):
+                pass
         site.disk.fuse = None
         site.offers.clear()
         self._cut()
@@ -196,7 +202,7 @@ class TwoSites(RuleBasedStateMachine):
         self._pump()
         if site.core is None:
             return
-        if not core.responder.contact:
+        if not core.responder.contact and site.greeted:
             for key in self.keys:
                 key.safe = key.safe and key.owner == name
         self._act(site, "close")
@@ -209,7 +215,7 @@ class TwoSites(RuleBasedStateMachine):
     def connect(self) -> None:
         self._cut()
         for site in self.sites.values():
-            site.online = True
+            site.online = site.greeted = True
         for site in self.sites.values():
             if site.online:
                 self._act(site, "connected")
@@ -314,7 +320,7 @@ class TwoSites(RuleBasedStateMachine):
                 return
             block = core.owner.blocks[allocation.number].origin
             assert block is not None
-            key = Key(name, allocation, block, bytes(allocation.material))
+            key = Key(name, core, allocation, block, bytes(allocation.material))
             assert not key.places & self.initiated, "bytes given to the initiator twice"
             assert key.material == self._truth(key), "not the device's bytes"
             self.initiated |= key.places
@@ -329,7 +335,7 @@ class TwoSites(RuleBasedStateMachine):
     def give_back(self, choice: random.Random) -> None:
         key = choice.choice(self.keys)
         site = self.sites[key.owner]
-        if site.core is not None and key.safe:
+        if site.core is not None and site.core is key.core:
             self.keys.remove(key)
             self.initiated -= key.places
             self._act(site, "give_back", key.allocation)
@@ -414,6 +420,10 @@ test_two_sites = TwoSites.TestCase
         ),
         pytest.param(
             [("crash", "alice"), ("restore_backup", "alice", 2)], id="the owner forgets the mark"
+        ),
+        pytest.param(
+            [("crash", "bob"), ("restore_backup", "alice", 2)],
+            id="the owner forgets the mark and the responder its memory",
         ),
         pytest.param(
             [
