@@ -13,16 +13,13 @@ from __future__ import annotations
 
 import hmac
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from qkd_hal.distillation.parameters import MASK_BYTES
 from qkd_hal.errors import AuthenticationError, ConfigurationError, PadExhaustedError
 from qkd_hal.keys import wipe
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = [
     "MIN_SECRET_BYTES",
@@ -249,10 +246,6 @@ class MemoryPad:
         """Wipe the segment of *block*, which the peer never had."""
         for half in self._segments.pop(segment_of_block(block), {}).values():
             wipe(half)
-
-    def state(self) -> Mapping[str, PadPosition]:
-        """Return both marks: what a durable pad must not lose."""
-        return {"next_sent": self.next_sent, "last_accepted": self.last_accepted}
 
     def _append(self, number: int, secret: bytes | bytearray | memoryview) -> None:
         middle = len(secret) // 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -40,6 +40,14 @@ _BLOCK_LABEL = b"qkd-hal distillation block v1"
 _STORED_LABEL = b"qkd-hal distillation stored v1"
 
 
+class Wipes(Protocol):
+    """Holds key material and can overwrite it."""
+
+    def wipe(self) -> None:
+        """Overwrite it; safe to call again."""
+        ...
+
+
 class Stage(Enum):
     """How far a block is."""
 
@@ -71,6 +79,7 @@ class Block:
         self.parameters = tools.parameters
         self._transcript = Transcript(tools.pad, _BLOCK_LABEL + tools.context)
         self._closing = b""  # the emitter's tag as sent: what STORED refers to
+        self._secrets: list[Wipes] = []
         self._handlers: dict[type[Message], Callable[..., list[Event]]] = {}
 
     def receive(self, message: Message, raw: bytes) -> list[Event]:
@@ -85,9 +94,14 @@ class Block:
             raise ProtocolError(f"a {type(message).__name__} message out of turn")
         return handler(message, raw)
 
+    def guard(self, secret: Wipes) -> None:
+        """Remember to wipe *secret* when the block ends, however it ends."""
+        self._secrets.append(secret)
+
     def wipe(self) -> None:
-        """Overwrite the raw key; safe to call again."""
-        raise NotImplementedError
+        """Overwrite the raw key and what was computed from it; safe to call again."""
+        for secret in self._secrets:
+            secret.wipe()
 
     def close(self) -> None:
         """The host has stored the block: tell the peer.

@@ -3,8 +3,8 @@
 Brassard and Salvail (EUROCRYPT '93), with block sizes that are powers of two and with every
 parity ever learned used again, both after Martinez-Mateo et al., QIC 15, 453 (2015). Three
 passes have blocks of about 0.8/Q, four and thirty-two times that; random halves of the key
-follow, ten at a time, until ten in a row are clean: a key that still has errors passes with probability 2^-10,
-and verification catches it.
+follow, ten at a time, until ten in a row are clean: a key that still has errors passes with
+probability 2^-10, and verification catches it.
 
 A pass orders the key's places and cuts that order into blocks. A block is *odd* while the two
 ends' parities differ. Searching all odd blocks of one pass together never finds an error
@@ -171,6 +171,7 @@ class CascadeReconciler:
         self._qber = max(qber, _LOWEST_QBER)
         self._orders = PassOrders(len(key), seed)
         self._passes: list[_Pass] = []
+        self._flipped = np.zeros(len(key), bool)
         self._corrected_bits = 0
         self._search = self._run()
 
@@ -212,7 +213,7 @@ class CascadeReconciler:
         """Start passes and compare their blocks; return whether any block is odd."""
         first = len(self._passes)
         if first + len(block_sizes) > MAX_PASSES:
-            raise ProtocolError("reconciliation does not converge: the parities contradict")
+            raise ProtocolError("reconciliation does not end within its passes")
         numbers = range(first, first + len(block_sizes))
         fresh = [
             _Pass(self._orders.order(number), self._key, size)
@@ -259,6 +260,10 @@ class CascadeReconciler:
         return places
 
     def _correct(self, places: NDArray[np.int64]) -> None:
+        # A search of true parities ends at a true error, so no place comes up twice.
+        if self._flipped[places].any():
+            raise ProtocolError("reconciliation does not converge: the parities contradict")
+        self._flipped[places] = True
         self._key[places] ^= 1
         self._corrected_bits += len(places)
         for each in self._passes:

@@ -36,9 +36,10 @@ class DetectionBuffer:
         if batch.first_pulse < self._next_pulse:
             self.clear()
         self._next_pulse = batch.end_pulse
-        if self._count + len(batch.pulses) > _MAX_BLOCKS * self._size:
-            self.lost += len(batch.pulses)
-            return
+        room = _MAX_BLOCKS * self._size - self._count
+        if len(batch.pulses) > room:
+            self.lost += len(batch.pulses) - room
+            batch = _slice(batch, slice(0, room), batch.first_pulse, batch.end_pulse)
         self._batches.append(batch)
         self._count += len(batch.pulses)
 

@@ -59,7 +59,7 @@ class DetectorBlock(Block):
         super().__init__(number, tools)
         self._batch = batch
         self._holds = holds
-        self._sifted: Sifted | None = None
+        self._sifted: Sifted
         self._estimation: Estimation
         self._reconciler: CascadeReconciler
         self._asked = 0
@@ -80,12 +80,9 @@ class DetectorBlock(Block):
         self.await_next(Sift, self._on_sift)
 
     def wipe(self) -> None:
-        """Overwrite the raw key."""
+        """Overwrite the raw key; safe to call again."""
+        super().wipe()
         self._batch.bits.fill(0)
-        if self._sifted is not None:
-            self._sifted.wipe()
-            self._sifted = None
-            self._reconciler.wipe()
 
     def close(self) -> None:
         """The host has stored the block: tell the emitter."""
@@ -98,12 +95,14 @@ class DetectorBlock(Block):
         matches = np.flatnonzero(unpack_bits(message.matches, len(batch.pulses)))
         levels = self._levels(message, len(matches))
         self._sifted = sift(batch.bits[matches], batch.bases[matches], levels)
+        self.guard(self._sifted)
         theirs = unpack_bits(message.test_bits, len(self._sifted.test_bits))
         held = self._held(message.unconfirmed)
         self.heard(raw)
         self._estimation = estimate(self._sifted, theirs, self.parameters.levels)
         qber = self._estimation.qber
         self._reconciler = CascadeReconciler(self._sifted.key_bits, message.seed, qber)
+        self.guard(self._reconciler)
         self.say(Estimate(pack_bits(self._sifted.test_bits), pack_bits(held)))
         self.judge(self._estimation)
         self._ask(self._reconciler.begin())
@@ -142,7 +141,7 @@ class DetectorBlock(Block):
         return []
 
     def _on_verify(self, message: Verify, raw: bytes) -> list[Event]:
-        key = self._mine().key_bits
+        key = self._sifted.key_bits
         self.heard(raw)
         self.tally(key_qber=self._reconciler.corrected_bits / len(key))
         self._length = self.key_length(self._estimation, self._leak_bits)
@@ -157,8 +156,4 @@ class DetectorBlock(Block):
         self.check_tag(message, raw)
         self._closing = raw
         self.await_nothing()
-        return [self.distil(self._mine().key_bits, self._matrix, self._length)]
-
-    def _mine(self) -> Sifted:
-        assert self._sifted is not None  # noqa: S101 - the order of messages sees to it
-        return self._sifted
+        return [self.distil(self._sifted.key_bits, self._matrix, self._length)]

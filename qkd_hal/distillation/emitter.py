@@ -61,7 +61,7 @@ class EmitterBlock(Block):
         self._first_pulse = first_pulse
         self._unconfirmed = unconfirmed
         self._held: NDArray[np.uint8]
-        self._sifted: Sifted | None = None
+        self._sifted: Sifted
         self._estimation: Estimation
         self._oracle: CascadeOracle
         self._seed = b""
@@ -69,14 +69,6 @@ class EmitterBlock(Block):
         self._length = 0
         self.end_pulse = first_pulse
         self.await_next(Detections, self._on_detections)
-
-    def wipe(self) -> None:
-        """Overwrite the raw key."""
-        if self._sifted is not None:
-            self._sifted.wipe()
-            self._sifted = None
-            if hasattr(self, "_oracle"):
-                self._oracle.wipe()
 
     def close(self) -> None:
         """The host has stored the block: tell the detector."""
@@ -122,6 +114,7 @@ class EmitterBlock(Block):
     ) -> None:
         levels = intensities[matches]
         self._sifted = sift(bits[matches], bases[matches], levels)
+        self.guard(self._sifted)
         self._seed = random_bytes(self.tools.entropy, 16)
         self.say(
             Sift(
@@ -135,7 +128,7 @@ class EmitterBlock(Block):
         )
 
     def _on_estimate(self, message: Estimate, raw: bytes) -> list[Event]:
-        mine = self._mine()
+        mine = self._sifted
         theirs = unpack_bits(message.test_bits, len(mine.test_bits))
         self._held = unpack_bits(message.held, len(self._unconfirmed))
         self.heard(raw)
@@ -143,6 +136,7 @@ class EmitterBlock(Block):
         self.judge(self._estimation)
         # A key of n bits that leaked n is worth nothing, so no honest run comes near.
         self._oracle = CascadeOracle(mine.key_bits, self._seed, len(mine.key_bits))
+        self.guard(self._oracle)
         self._await_request()
         return []
 
@@ -159,7 +153,7 @@ class EmitterBlock(Block):
 
     def _on_corrected(self, _: Corrected, raw: bytes) -> list[Event]:
         self.heard(raw)
-        key = self._mine().key_bits
+        key = self._sifted.key_bits
         self._length = self.key_length(self._estimation, self._oracle.leaked_bits)
         seed = random_bytes(self.tools.entropy, 16)
         self._matrix = random_bits(self.tools.entropy, seed_bits(len(key), self._length))
@@ -170,7 +164,7 @@ class EmitterBlock(Block):
     def _on_tag(self, message: Tag, raw: bytes) -> list[Event]:
         self.check_tag(message, raw)
         self.await_nothing()
-        distilled = self.distil(self._mine().key_bits, self._matrix, self._length)
+        distilled = self.distil(self._sifted.key_bits, self._matrix, self._length)
         return [*self._settled(), distilled]
 
     def _settled(self) -> list[Event]:
@@ -183,7 +177,3 @@ class EmitterBlock(Block):
         self.check_stored(message)
         self.await_nothing()
         return [BlockConfirmed(self.number)]
-
-    def _mine(self) -> Sifted:
-        assert self._sifted is not None  # noqa: S101 - the order of messages sees to it
-        return self._sifted

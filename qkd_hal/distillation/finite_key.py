@@ -95,7 +95,9 @@ def _vacuum_and_single(
     vacuum = max(0.0, tau0 * (mu2 * n.lower[2] - mu3 * n.upper[1]) / (mu2 - mu3))
     rest = (mu2**2 - mu3**2) / mu1**2 * (n.upper[0] - vacuum / tau0)
     single = tau1 * mu1 * (n.lower[1] - n.upper[2] - rest) / (mu1 * (mu2 - mu3) - mu2**2 + mu3**2)
-    return vacuum, max(0.0, single)
+    # Counts that no honest channel gives can push the bounds above what there is to bound.
+    vacuum = min(vacuum, sum(counts))
+    return vacuum, min(max(0.0, single), sum(counts) - vacuum)
 
 
 def decoy_bound(

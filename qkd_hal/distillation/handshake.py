@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from qkd_hal.distillation.bits import random_bytes
-from qkd_hal.distillation.messages import Hello
+from qkd_hal.distillation.messages import NO_SESSION, Hello
 from qkd_hal.errors import ProtocolError
 from qkd_hal.key_ids import MAX_BLOCK
 
@@ -43,6 +43,7 @@ class Handshake:
         self._entropy = entropy
         self._mine: Hello | None = None
         self._peer: Hello | None = None
+        self._session = NO_SESSION
 
     @property
     def peer(self) -> Hello | None:
@@ -105,6 +106,7 @@ class Handshake:
     def finish(self, hello: Hello) -> None:
         """Settle on *hello*, which echoed our nonce."""
         self._peer = hello
+        self._session = hashlib.sha256(self.context).digest()[: len(NO_SESSION)]
 
     @property
     def first_block(self) -> int:
@@ -124,4 +126,4 @@ class Handshake:
     @property
     def session(self) -> bytes:
         """Eight bytes that tell this session's frames from those of earlier ones."""
-        return hashlib.sha256(self.context).digest()[:8]
+        return self._session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -26,6 +26,18 @@ from qkd_hal.sources import DetectionBatch
 
 SECRET = bytes(np.random.default_rng(7).integers(0, 256, 4096, dtype=np.uint8))
 
+SMALL = DistillationParameters(
+    source="single-photon",
+    intensities=(1.0,),
+    intensity_probabilities=(1.0,),
+    key_basis_probability=0.5,
+    block_size=3000,
+    qber_threshold=0.11,
+    eps_sec=1e-6,
+    eps_cor=1e-9,
+    pad_refill_bytes=64,
+)
+
 
 class SeededEntropy:
     """Random bytes that replay."""
@@ -45,9 +57,13 @@ class Channel:
         self._random = np.random.default_rng(seed)
         self._parameters = parameters
         self._qber = qber
-        self._first = 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Start over at pulse 0, as a restarted emitter does."""
         none = np.zeros(0, np.uint8)
         self._states = Emitted(none, none, none)
+        self._first = 0
         self.discarded = 0
 
     @property
@@ -108,6 +124,8 @@ class Host:
     pending: dict[int, bytes] = field(default_factory=dict)
     active: dict[int, bytes] = field(default_factory=dict)
     ever: set[int] = field(default_factory=set)
+    crash: str = ""  # "before" or "after" the next block is stored
+    refills: dict[int, bytes] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     sent: list[bytes] = field(default_factory=list)
 
@@ -117,6 +135,7 @@ class Host:
     def restart(self) -> None:
         """Lose everything but the store and the pad."""
         self.seed += 1000
+        self.crash = ""
         self.engine = DistillationSession(
             self.role,
             self.parameters,
@@ -127,6 +146,7 @@ class Host:
             holds=self.ever.__contains__,
         )
         if self.log is not None:
+            self.log.begin()
             self.engine.attach_emissions(self.log)
         self.act(self.engine.start())
 
@@ -145,10 +165,17 @@ class Host:
 
     def store(self, event: BlockDistilled) -> None:
         assert event.number not in self.ever
+        if self.crash == "before":
+            self.restart()
+            return
         self.ever.add(event.number)
         self.pending[event.number] = bytes(event.key)
+        self.refills[event.number] = bytes(event.refill)
         self.pad.append(event.number, event.refill)
-        self.act(self.engine.stored(event.number))
+        if self.crash == "after":
+            self.restart()
+        else:
+            self.act(self.engine.stored(event.number))
 
     def receive(self, message: bytes) -> None:
         self.act(self.engine.receive(message))
@@ -227,11 +254,14 @@ class Pair:
 
 @pytest.fixture
 def make_pair() -> Callable[..., Pair]:
-    """Build a pair over an ideal-photon channel: ``make_pair(qber=0.02, seed=1)``."""
+    """Build a pair with small, fast blocks: ``make_pair(qber=0.01, seed=1, **settings)``."""
 
-    def make(qber: float = 0.02, seed: int = 1, **changes: object) -> Pair:
-        from dataclasses import replace
-
-        return Pair(replace(DistillationParameters.short(), **changes), qber, seed)  # type: ignore[arg-type]
+    def make(qber: float = 0.01, seed: int = 1, **settings: object) -> Pair:
+        return Pair(replace(SMALL, **settings), qber, seed)  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def entropy() -> SeededEntropy:
+    return SeededEntropy(5)

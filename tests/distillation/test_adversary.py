@@ -1,0 +1,573 @@
+"""The classical channel is the adversary's, and hosts crash: never two different keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qkd_hal.distillation.bits import pack_gaps
+from qkd_hal.distillation.messages import (
+    Abort,
+    Corrected,
+    Detections,
+    Estimate,
+    Frame,
+    Hello,
+    Message,
+    ParityReply,
+    ParityRequest,
+    Sift,
+    Stored,
+    Tag,
+    Verify,
+    decode,
+    encode,
+)
+from qkd_hal.distillation.session import BlockConfirmed, BlockDropped, PeerRefused, Synchronised
+from qkd_hal.errors import (
+    AuthenticationError,
+    DistillationError,
+    ProtocolError,
+    QBERError,
+    VerificationError,
+)
+
+if TYPE_CHECKING:
+    from tests.distillation.conftest import Pair, Tamper
+
+MakePair = Callable[..., "Pair"]
+
+FAULTS = [
+    *("drop", "repeat", "cut", "flip", "inject", "replay", "reorder", "reflect"),
+    *("restart emitter", "restart detector", "time out"),
+    *("crash before emitter", "crash after emitter"),
+    *("crash before detector", "crash after detector"),
+]
+
+
+class Script:
+    """Does each fault once, at the given message; *seed* settles the details."""
+
+    def __init__(self, pair: Pair, faults: dict[int, str], seed: int) -> None:
+        self._pair = pair
+        self._faults = faults
+        self._random = np.random.default_rng(seed)
+        self._count = 0
+        self._held: dict[bool, list[bytes]] = {True: [], False: []}
+        self._seen: list[bytes] = []
+
+    def __call__(self, to_emitter: bool, message: bytes) -> list[bytes]:
+        fault = self._faults.pop(self._count, "")
+        self._count += 1
+        self._seen.append(message)
+        held, self._held[to_emitter] = self._held[to_emitter], []
+        return self._apply(fault, to_emitter, message) + held
+
+    def _apply(self, fault: str, to_emitter: bool, message: bytes) -> list[bytes]:
+        if fault == "reorder":
+            self._held[to_emitter] = [message]
+            return []
+        wire: dict[str, Callable[[], list[bytes]]] = {
+            "drop": list,
+            "repeat": lambda: [message, message],
+            "cut": lambda: [message[: int(self._random.integers(len(message)))]],
+            "flip": lambda: [self._flip(message)],
+            "inject": lambda: [self._random.bytes(30), message],
+            "replay": lambda: [self._seen[int(self._random.integers(len(self._seen)))], message],
+            "reflect": lambda: [message, *self._reflect(to_emitter, message)],
+        }
+        if fault in wire:
+            return wire[fault]()
+        self._strike(fault)
+        return [message]
+
+    def _flip(self, message: bytes) -> bytes:
+        raw = bytearray(message)
+        raw[int(self._random.integers(len(raw)))] ^= 1 << int(self._random.integers(8))
+        return bytes(raw)
+
+    def _reflect(self, to_emitter: bool, message: bytes) -> list[bytes]:
+        self._held[not to_emitter].append(message)
+        return []
+
+    def _strike(self, fault: str) -> None:
+        verb, _, rest = fault.partition(" ")
+        if verb == "restart":
+            getattr(self._pair, rest).restart()
+        elif verb == "crash":
+            when, _, whom = rest.partition(" ")
+            getattr(self._pair, whom).crash = when
+        elif verb == "time":
+            self._pair.time_out()
+
+
+MANY_FAULTS = st.dictionaries(st.integers(0, 90), st.sampled_from(FAULTS), max_size=6)
+CHECKS_OFF = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=CHECKS_OFF)
+@given(MANY_FAULTS, st.integers(0, 2**16))
+def test_no_fault_makes_different_keys_and_both_get_back_to_work(
+    make_pair: MakePair, faults: dict[int, str], seed: int
+) -> None:
+    survive(make_pair, faults, seed)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@settings(max_examples=1000, deadline=None, suppress_health_check=CHECKS_OFF)
+@given(MANY_FAULTS, st.integers(0, 2**16))
+def test_no_fault_makes_different_keys_in_a_long_search(
+    make_pair: MakePair, faults: dict[int, str], seed: int
+) -> None:
+    survive(make_pair, faults, seed)
+
+
+def survive(make_pair: MakePair, faults: dict[int, str], seed: int) -> None:
+    """Put *faults* on the wire for three blocks, then see the pair recover."""
+    pair = make_pair(seed=seed)
+    pair.tamper = Script(pair, faults, seed)
+    for _ in range(3):
+        pair.photons(1.1)
+        pair.run()
+        pair.check_keys()
+        pair.time_out()
+    pair.tamper = lambda _, message: [message]
+    pair.lose_queues()
+    for host in (pair.emitter, pair.detector):
+        host.crash = ""
+    recover(pair)
+    check_masks(pair)
+
+
+def recover(pair: Pair) -> None:
+    """On a clean wire, two time-outs later, a new block reaches both ends' stores."""
+    before = set(pair.emitter.active)
+    for _ in range(3):
+        pair.time_out()
+        pair.run()
+        pair.photons(1.1)
+        pair.run()
+        pair.check_keys()
+    fresh = set(pair.emitter.active) - before
+    assert fresh
+    assert not pair.emitter.pending
+    assert set(pair.emitter.active) == set(pair.detector.active)
+
+
+def check_masks(pair: Pair) -> None:
+    """No place of a pad ever masked two tags."""
+    for host in (pair.emitter, pair.detector):
+        tags = [decode(raw).message for raw in host.sent]
+        places = [(m.segment, m.offset) for m in tags if isinstance(m, Tag | Stored)]
+        assert len(places) == len(set(places))
+
+
+def rewrite(pair: Pair, kind: type[Message], change: Callable[[Message], Message]) -> Tamper:
+    """Change every message of *kind*, keeping its frame."""
+
+    def tamper(_: bool, raw: bytes) -> list[bytes]:
+        frame = decode(raw)
+        if not isinstance(frame.message, kind):
+            return [raw]
+        return [encode(replace(frame, message=change(frame.message)))]
+
+    return tamper
+
+
+def flipped(blob: bytes, bit: int = 0) -> bytes:
+    raw = bytearray(blob)
+    raw[bit // 8] ^= 0x80 >> bit % 8
+    return bytes(raw)
+
+
+CHANGES: list[tuple[type[Message], str]] = [
+    (Detections, "bases"),
+    (Sift, "seed"),
+    (Sift, "intensities_low"),
+    (Sift, "test_bits"),
+    (Estimate, "test_bits"),
+    (ParityReply, "parities"),
+    (Verify, "hash"),
+    (Verify, "hash_seed"),
+    (Verify, "toeplitz_seed"),
+    (Tag, "tag"),
+]
+
+
+@pytest.mark.parametrize(("kind", "field"), CHANGES)
+def test_a_changed_bit_anywhere_gives_no_key(
+    make_pair: MakePair, kind: type[Message], field: str
+) -> None:
+    pair = make_pair()
+
+    def change(message: Message) -> Message:
+        changed: Any = {field: flipped(getattr(message, field))}
+        return replace(message, **changed)
+
+    pair.tamper = rewrite(pair, kind, change)
+    pair.photons()
+    pair.run()
+    assert not pair.emitter.active
+    assert not pair.detector.active
+    assert pair.emitter.aborts or pair.detector.aborts
+    pair.tamper = lambda _, message: [message]
+    recover(pair)
+
+
+def test_an_amplification_seed_changed_on_the_way_is_an_authentication_error(
+    make_pair: MakePair,
+) -> None:
+    pair = make_pair()
+
+    def change(message: Message) -> Message:
+        assert isinstance(message, Verify)
+        return replace(message, toeplitz_seed=flipped(message.toeplitz_seed))
+
+    pair.tamper = rewrite(pair, Verify, change)
+    pair.photons()
+    pair.run()
+    assert isinstance(pair.emitter.aborts[0].error, AuthenticationError)
+    assert isinstance(pair.detector.aborts[0].error, AuthenticationError)
+
+
+def test_a_lie_about_parities_is_found_at_the_latest_by_the_hash(make_pair: MakePair) -> None:
+    pair = make_pair()
+    lied: list[bool] = []
+
+    def lie(message: Message) -> Message:
+        assert isinstance(message, ParityReply)
+        if lied:
+            return message
+        lied.append(True)
+        return replace(message, parities=flipped(message.parities))
+
+    pair.tamper = rewrite(pair, ParityReply, lie)
+    pair.photons()
+    pair.run()
+    assert isinstance(
+        pair.detector.aborts[0].error, VerificationError | AuthenticationError | ProtocolError
+    )
+    assert not pair.emitter.ever
+
+
+def test_keys_that_differ_after_reconciliation_are_refused(make_pair: MakePair) -> None:
+    pair = make_pair()
+
+    def spoil(to_emitter: bool, raw: bytes) -> list[bytes]:
+        if isinstance(decode(raw).message, Verify):
+            pair.detector.engine._block._sifted.key_bits[5] ^= 1  # type: ignore[union-attr]
+        return [raw]
+
+    pair.tamper = spoil
+    pair.photons()
+    pair.run()
+    assert isinstance(pair.detector.aborts[0].error, VerificationError)
+    assert isinstance(pair.emitter.aborts[0].error, VerificationError)
+
+
+def lose(kind: type[Message], *, from_emitter: bool, times: int = 1) -> Tamper:
+    left = [times]
+
+    def tamper(to_emitter: bool, raw: bytes) -> list[bytes]:
+        hit = isinstance(decode(raw).message, kind) and to_emitter is not from_emitter
+        if hit and left[0]:
+            left[0] -= 1
+            return []
+        return [raw]
+
+    return tamper
+
+
+def test_a_lost_stored_is_settled_by_the_next_block(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.tamper = lose(Stored, from_emitter=False)
+    pair.photons()
+    pair.run()
+    assert list(pair.detector.active) == [0]
+    assert list(pair.emitter.pending) == [0]
+    recover(pair)
+    assert BlockConfirmed(0) in pair.emitter.events
+    assert pair.emitter.active[0] == pair.detector.active[0]
+
+
+def test_a_lost_final_tag_drops_the_block(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.tamper = lose(Tag, from_emitter=True)
+    pair.photons()
+    pair.run()
+    assert list(pair.emitter.pending) == [0]
+    assert not pair.detector.ever
+    recover(pair)
+    assert BlockDropped(0) in pair.emitter.events
+    assert 0 not in pair.emitter.active
+
+
+def test_a_forged_answer_does_not_settle_a_block(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.tamper = lose(Stored, from_emitter=False)
+    pair.photons()
+    pair.run()
+    pair.tamper = rewrite(pair, Estimate, lambda m: replace(m, held=b"\0"))  # type: ignore[arg-type]
+    pair.photons()
+    pair.run()
+    pair.time_out()
+    pair.photons()
+    pair.run()
+    assert list(pair.emitter.pending) == [0]
+    assert BlockDropped(0) not in pair.emitter.events
+
+
+@pytest.mark.parametrize(
+    ("whom", "when", "kept"),
+    [
+        ("emitter", "before", False),
+        ("emitter", "after", False),
+        ("detector", "before", False),
+        ("detector", "after", True),
+    ],
+)
+def test_a_crash_around_storing(make_pair: MakePair, whom: str, when: str, kept: bool) -> None:
+    pair = make_pair()
+    getattr(pair, whom).crash = when
+    pair.photons()
+    pair.run()
+    recover(pair)
+    assert (0 in pair.emitter.active) is kept
+    assert (0 in pair.detector.active) is kept
+
+
+def test_a_detector_that_stores_after_its_session_ended_keeps_the_block(
+    make_pair: MakePair,
+) -> None:
+    pair = make_pair()
+    store = pair.detector.store
+
+    def slow(event: object) -> None:
+        pair.detector.act(pair.detector.engine.abort("the host was slow"))
+        store(event)  # type: ignore[arg-type]
+
+    pair.detector.store = slow  # type: ignore[method-assign]
+    pair.photons()
+    pair.run()
+    assert list(pair.detector.active) == [0]
+    pair.detector.store = store  # type: ignore[method-assign]
+    recover(pair)
+    assert pair.emitter.active[0] == pair.detector.active[0]
+
+
+def test_an_emitter_whose_session_ends_while_it_stores_drops_the_block(
+    make_pair: MakePair,
+) -> None:
+    pair = make_pair()
+    store = pair.emitter.store
+
+    def slow(event: object) -> None:
+        pair.emitter.act(pair.emitter.engine.abort("the host was slow"))
+        pair.emitter.ever.add(0)
+        assert pair.emitter.engine.stored(0) == []
+
+    pair.emitter.store = slow  # type: ignore[method-assign]
+    pair.photons()
+    pair.run()
+    assert BlockDropped(0) in pair.emitter.events
+    assert not pair.detector.ever
+    pair.emitter.store = store  # type: ignore[method-assign]
+    recover(pair)
+
+
+def test_a_hostile_detector_cannot_ask_without_end(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.photons()
+    asked = []
+
+    def greedy(to_emitter: bool, raw: bytes) -> list[bytes]:
+        frame = decode(raw)
+        if not isinstance(frame.message, ParityRequest):
+            return [raw]
+        asked.append(1)
+        many = 4000
+        ranges = bytes(many) + b"\0\0\0\0" * many + b"\0\0\0\1" * many
+        return [encode(replace(frame, message=ParityRequest(ranges)))]
+
+    pair.tamper = greedy
+    pair.run()
+    assert isinstance(pair.emitter.aborts[0].error, ProtocolError)
+    assert not any(isinstance(decode(raw).message, ParityReply) for raw in pair.emitter.sent)
+
+
+def test_pulses_are_spent_by_an_aborted_block_too(make_pair: MakePair) -> None:
+    """Naming the same pulses again, or pulses never sent, is refused."""
+    pair = make_pair()
+    pair.photons()
+    detections: list[Detections] = []
+
+    def again(to_emitter: bool, raw: bytes) -> list[bytes]:
+        frame = decode(raw)
+        if not isinstance(frame.message, Detections):
+            return [raw]
+        detections.append(frame.message)
+        old = replace(detections[0], block=frame.message.block)
+        return [encode(replace(frame, message=old))]
+
+    pair.tamper = again
+    pair.run()
+    pair.photons()
+    pair.run()
+    assert len(detections) == 2
+    assert isinstance(pair.detector.aborts[0].error, ProtocolError)
+    assert pair.emitter.ever == {0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda d: replace(d, block=d.block + 1),
+        lambda d: replace(d, count=d.count - 1),
+        lambda d: replace(d, end_pulse=d.end_pulse + 10**6),
+        lambda d: replace(d, end_pulse=d.first_pulse),
+        lambda d: replace(d, gaps=pack_gaps(np.arange(d.count) + d.end_pulse, 0)),
+    ],
+)
+def test_impossible_detections_spend_nothing(
+    make_pair: MakePair, change: Callable[[Message], Message]
+) -> None:
+    pair = make_pair()
+    pair.tamper = rewrite(pair, Detections, change)
+    pair.photons()
+    pair.run()
+    assert pair.channel.discarded == 0
+    assert isinstance(pair.detector.aborts[0].error, ProtocolError)
+    pair.tamper = lambda _, message: [message]
+    recover(pair)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        (Sift, lambda m: replace(m, intensities_high=flipped(m.intensities_high))),
+        (Sift, lambda m: replace(m, unconfirmed=bytes(7))),
+        (Sift, lambda m: replace(m, unconfirmed=bytes(8 * 17))),
+        (Sift, lambda m: replace(m, matches=m.matches[:-1])),
+        (ParityReply, lambda m: replace(m, count=m.count + 1)),
+        (Verify, lambda m: replace(m, toeplitz_seed=m.toeplitz_seed + b"\0")),
+        (Corrected, lambda _: Abort(b"qber")),
+    ],
+)
+def test_malformed_messages_end_the_block(
+    make_pair: MakePair, kind: type[Message], change: Callable[[Message], Message]
+) -> None:
+    pair = make_pair()
+    pair.tamper = rewrite(pair, kind, change)
+    pair.photons()
+    pair.run()
+    assert pair.detector.aborts or pair.emitter.aborts
+    assert not pair.emitter.ever
+
+
+def test_an_abort_carries_its_reason(make_pair: MakePair) -> None:
+    pair = make_pair()
+    codes = {b"qber": QBERError, b"nonsense": DistillationError, b"\xff": DistillationError}
+    for code, kind in codes.items():
+        pair.tamper = rewrite(pair, Sift, lambda _, code=code: Abort(code))  # type: ignore[misc]
+        pair.photons()
+        pair.run()
+        pair.time_out()
+        assert type(pair.detector.aborts[-1].error) is kind
+
+
+def test_repeated_frames_change_nothing(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.tamper = lambda _, message: [message, message]
+    pair.photons(2.2)
+    pair.run()
+    assert list(pair.emitter.active) == [0, 1]
+    assert not pair.emitter.aborts
+    assert not pair.detector.aborts
+
+
+def test_frames_of_an_old_session_are_ignored(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.photons()
+    pair.run()
+    old = [raw for raw in pair.detector.sent if not isinstance(decode(raw).message, Hello)]
+    pair.detector.act(pair.detector.engine.abort("test"))
+    pair.run()
+    before = len(pair.emitter.events)
+    for raw in old:
+        pair.emitter.receive(raw)
+    assert len(pair.emitter.events) == before
+    assert pair.emitter.engine.outgoing() == []
+
+
+def test_replayed_hellos_end_in_agreement(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.photons()
+    pair.run()
+    hellos = [raw for raw in pair.detector.sent if isinstance(decode(raw).message, Hello)]
+    pair.detector.act(pair.detector.engine.abort("test"))
+    pair.run()
+    for raw in hellos:
+        pair.emitter.receive(raw)
+        pair.run()
+    recover(pair)
+
+
+def test_noise_before_the_handshake_begets_nothing(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.lose_queues()
+    noise = np.random.default_rng(1)
+    for size in (0, 1, 13, 14, 15, 100):
+        pair.emitter.receive(noise.bytes(size))
+        pair.emitter.receive(b"\x01\x04" + noise.bytes(size))
+    assert pair.emitter.engine.outgoing() == []
+
+
+def test_a_hello_with_absurd_numbers_is_refused(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.tamper = rewrite(pair, Hello, lambda m: replace(m, next_block=1 << 40))  # type: ignore[arg-type]
+    pair.run()
+    assert isinstance(pair.emitter.events[0], PeerRefused)
+    pair.tamper = rewrite(pair, Hello, lambda m: replace(m, role=9))  # type: ignore[arg-type]
+    pair.time_out()
+    pair.run()
+    assert not any(isinstance(event, Synchronised) for event in pair.emitter.events)
+
+
+def test_forged_block_numbers_do_not_stick(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.tamper = rewrite(pair, Hello, lambda m: replace(m, next_block=(1 << 40) - 1))  # type: ignore[arg-type]
+    pair.photons()
+    pair.run()
+    pair.time_out()
+    pair.lose_queues()
+    pair.tamper = lambda _, message: [message]
+    recover(pair)
+    assert max(pair.emitter.active) < 10
+
+
+def test_a_message_lost_between_blocks_does_not_hang(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.run()
+    pair.tamper = lose(Detections, from_emitter=False)
+    pair.photons()
+    pair.run()
+    pair.time_out()
+    pair.tamper = lambda _, message: [message]
+    recover(pair)
+
+
+def test_frames_with_a_gap_are_refused_even_when_idle(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.run()
+    session = pair.emitter.engine._handshake.session
+    pair.emitter.receive(encode(Frame(session, 5, Corrected())))
+    sent = [decode(raw).message for raw in pair.emitter.engine.outgoing()]
+    assert [type(message) for message in sent] == [Abort, Hello]
+    assert not pair.emitter.aborts
