@@ -1,0 +1,76 @@
+"""Distillation on one core: both parties' work summed, no wire between them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks._report import Row, main
+from qkd_hal.distillation.amplification import seed_bits, toeplitz_hash
+from qkd_hal.distillation.cascade import CascadeOracle, CascadeReconciler
+from qkd_hal.distillation.finite_key import binary_entropy
+from qkd_hal.distillation.reconciliation import ParityQuery
+
+BITS = 1_000_000
+QBER = 0.03
+SECRET_SHARE = 0.4  # of the default preset's key bits at 5 km
+QUICK, FULL = 3, 15  # repetitions; the median counts
+
+
+def measure(quick: bool) -> list[Row]:
+    """Return the rows."""
+    repetitions = QUICK if quick else FULL
+    runs = [reconcile(seed) for seed in range(repetitions)]
+    speed = statistics.median(BITS / seconds for seconds, _ in runs)
+    efficiency = statistics.median(f for _, f in runs)
+    amplified = statistics.median(BITS / amplify(seed) for seed in range(repetitions))
+    return [
+        Row("cascade_mbps_q3", speed / 1e6, "Mbit/s"),
+        Row("cascade_f_q3", efficiency, "x Shannon"),
+        Row("amplification_mbps", amplified / 1e6, "Mbit/s in"),
+    ]
+
+
+def reconcile(seed: int) -> tuple[float, float]:
+    """Correct one block; return the seconds and the efficiency f."""
+    random = np.random.default_rng(seed)
+    key = random_bits(random, BITS)
+    errors = (random.random(BITS) < QBER).astype(np.uint8)
+    mine, shuffle = key ^ errors, random.bytes(16)
+    oracle = CascadeOracle(key, shuffle, BITS)
+    seconds = timed(lambda: exchange(oracle, CascadeReconciler(mine, shuffle, QBER)))
+    assert (mine == key).all()
+    return seconds, oracle.leaked_bits / (BITS * binary_entropy(float(errors.mean())))
+
+
+def exchange(oracle: CascadeOracle, reconciler: CascadeReconciler) -> None:
+    """Carry questions and answers until the reconciler is done."""
+    query: ParityQuery | None = reconciler.begin()
+    while query is not None:
+        query = reconciler.answer(oracle.answer(query))
+
+
+def amplify(seed: int) -> float:
+    """Hash one block; return the seconds."""
+    random = np.random.default_rng(seed)
+    rows = int(BITS * SECRET_SHARE)
+    key, matrix = random_bits(random, BITS), random_bits(random, seed_bits(BITS, rows))
+    return timed(lambda: toeplitz_hash(key, matrix, rows))
+
+
+def random_bits(random: np.random.Generator, count: int) -> NDArray[np.uint8]:
+    return random.integers(0, 2, count, dtype=np.uint8)
+
+
+def timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main("distillation", measure)
