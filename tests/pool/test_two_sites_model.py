@@ -419,17 +419,19 @@ test_two_sites = TwoSites.TestCase
             id="the responder forgets the mark and the owner its memory",
         ),
         pytest.param(
-            [("crash", "alice"), ("restore_backup", "alice", 2)], id="the owner forgets the mark"
+            [("crash", "alice"), ("restore_backup", "alice", 1)], id="the owner forgets the mark"
         ),
         pytest.param(
-            [("crash", "bob"), ("restore_backup", "alice", 2)],
+            [("crash", "bob"), ("restore_backup", "alice", 1)],
             id="the owner forgets the mark and the responder its memory",
         ),
         pytest.param(
             [
                 ("restore_backup", "bob", 1),
-                ("business_as_usual", "alice", 16, 0),
-                ("restore_backup", "alice", 5),
+                ("start", "bob"),
+                ("connect",),
+                ("pump",),
+                ("restore_backup", "alice", 3),
             ],
             id="first the responder forgets, then the owner",
         ),
@@ -458,6 +460,14 @@ test_two_sites = TwoSites.TestCase
         pytest.param([("close", "alice"), ("close", "bob")], id="a clean restart of both"),
         pytest.param(
             [("cut",), ("business_as_usual", "alice", 16, 2), ("close", "alice")], id="a cut link"
+        ),
+        pytest.param(
+            [
+                ("crash", "bob"),
+                ("business_as_usual", "alice", 16, 0),
+                ("give_back", random.Random(1)),
+            ],
+            id="a key is given back that its burned lease cannot take",
         ),
         pytest.param([("lease", "alice", 16), ("close", "alice")], id="a lease crosses a release"),
         pytest.param(
