@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from qkd_hal.device._hooks import logger
 from qkd_hal.device._state import DeviceState
-from qkd_hal.errors import DeadlineError, DeviceError, KeysExhaustedError, UnsupportedError
+from qkd_hal.errors import DeadlineError, DeviceError, KeysExhaustedError
 from qkd_hal.keys import wipe
 
 if TYPE_CHECKING:
@@ -53,10 +53,8 @@ class Delivery:
     ) -> None:
         try:
             self.runner.run(call, hook, deadline)
-        except UnsupportedError:
-            raise
         except (DeviceError, DeadlineError):
-            if not repeatable or deadline.expired or not self._ready():
+            if not repeatable or not self._ready():
                 raise
             self.runner.run(call, hook, deadline)
 

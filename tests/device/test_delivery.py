@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +15,17 @@ from qkd_hal.errors import (
     DeviceLostError,
     KeyConsumedError,
     KeyNotFoundError,
+    KeysExhaustedError,
     ProtocolError,
+    StateError,
 )
+from qkd_hal.keys import QuantumKey
 from qkd_hal.sources import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pytest_mock import MockerFixture
 
     from tests.device.conftest import Pair
 
@@ -177,3 +184,91 @@ def test_keyboard_interrupt_in_the_driver_burns_and_lets_the_next_call_run(
     with pytest.raises(KeyConsumedError):
         session.get_key()
     pair.alice.status()
+
+
+STREAM_ONCE = ONCE_ONLY | {Capability.STREAM}
+
+
+def _stream(pair: Pair) -> QKDSession:
+    session = pair.alice.start(size=None)
+    session.connect()
+    return session
+
+
+def test_a_dry_stream_that_cannot_repeat_is_not_burned(new_pair: Callable[..., Pair]) -> None:
+    session = _stream(new_pair(STREAM_ONCE))
+    with pytest.raises(KeysExhaustedError):
+        session.get_key(4097)
+    assert len(session.get_key(4096)) == 4096
+
+
+def test_a_stream_lives_on_after_a_call_that_never_reached_the_device(
+    new_pair: Callable[..., Pair],
+) -> None:
+    pair = new_pair(STREAM_ONCE)
+    session = _stream(pair)
+    session.get_key(8)
+    with pair.alice._runner._lock, pytest.raises(DeadlineError):
+        session.get_key(8, timeout=0)
+    assert len(session.get_key(8)) == 8
+
+
+class _Pause:
+    """Stops the driver in its next *hook* until released."""
+
+    def __init__(self, pair: Pair, hook: str) -> None:
+        self.inside, self.release = threading.Event(), threading.Event()
+        pair.alice_driver.faults[hook].append(self._wait)
+
+    def _wait(self) -> None:
+        self.inside.set()
+        assert self.release.wait(60)
+
+
+class _Told:
+    """A lock that tells when somebody begins to wait for it."""
+
+    def __init__(self, lock: threading.Lock, waiting: threading.Event) -> None:
+        self._lock, self._waiting = lock, waiting
+        self.release = lock.release
+
+    def acquire(self, timeout: float) -> bool:
+        self._waiting.set()
+        return self._lock.acquire(timeout=timeout)
+
+
+def test_a_thread_that_waited_behind_a_lost_fetch_does_not_fetch_again(
+    new_pair: Callable[..., Pair], mocker: MockerFixture
+) -> None:
+    pair = new_pair(ONCE_ONLY)
+    session = _session(pair)
+    pause = _Pause(pair, "fetch")
+    pair.alice_driver.fail("after fetch", ProtocolError("the answer was lost"))
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(session.get_key)
+        assert pause.inside.wait(60)
+        turn = session._turn_lock
+        waiting = threading.Event()
+        mocker.patch.object(session, "_turn_lock", _Told(turn, waiting))
+        second = threads.submit(session.get_key, 1)
+        assert waiting.wait(60)
+        pause.release.set()
+        with pytest.raises(ProtocolError):
+            first.result(60)
+        with pytest.raises(KeyConsumedError):
+            second.result(60)
+    assert pair.alice_driver.calls.count("fetch") == 1
+
+
+def test_a_key_that_arrives_after_its_session_closed_is_overwritten(pair: Pair) -> None:
+    session = _stream(pair)
+    pause = _Pause(pair, "confirm")
+    with ThreadPoolExecutor(1) as threads:
+        late = threads.submit(session.get_key, 32)
+        assert pause.inside.wait(60)
+        session.close()
+        pause.release.set()
+        with pytest.raises(StateError) as caught:
+            late.result(60)
+    keys = [entry.frame.f_locals.get("key") for entry in caught.traceback]
+    assert [len(key) for key in keys if isinstance(key, QuantumKey)] == [0]
