@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["json_option", "print_json", "print_pairs", "print_table", "printable"]
 
+_UNSHOWN = "\N{REPLACEMENT CHARACTER}"
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object instead of a table."
 )
@@ -19,9 +21,7 @@ json_option = click.option(
 
 def printable(value: object) -> str:
     """Return *value* as text that cannot steer a terminal: names come from devices."""
-    return "".join(
-        char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(value)
-    )
+    return "".join(c if c.isprintable() or c == "\n" else _UNSHOWN for c in str(value))
 
 
 def print_json(value: Mapping[str, Any]) -> None:

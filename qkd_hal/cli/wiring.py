@@ -36,17 +36,18 @@ class OpenPool:
     pool: Pool
     link: str
 
-    def wait_for_keys(self, bits: int, timeout: float) -> None:
-        """Wait until *bits* can probably be reserved.
+    def wait_for_keys(self, count: int, timeout: float) -> None:
+        """Wait until *count* keys of 256 bits can probably be reserved.
 
         Raises:
             KeysExhaustedError: they cannot, after *timeout* seconds.
         """
+        bits = count * _KEY_BYTES * 8
         until = time.monotonic() + timeout
         while not self.pool.source.can_serve(self.entry.peer, bits):
             if time.monotonic() >= until:
                 raise KeysExhaustedError(
-                    f"the pool {self.entry.name} holds no {bits} bits for {self.entry.peer}",
+                    f"the pool {self.entry.name} does not hold {count} keys for {self.entry.peer}",
                     cure="Run: qkd-hal doctor, to see whether device and link are up",
                 )
             time.sleep(_POLL)

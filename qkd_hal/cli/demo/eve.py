@@ -41,5 +41,5 @@ def run_eve(settings: DemoSettings, fraction: float, tell: Narrator) -> dict[str
 
 
 def _judged(status: DeviceStatus) -> float:
-    details = status.details
-    return 1.0 if int(details["aborted_blocks"]) or int(details["blocks"]) else 0.0
+    # Not on the first abort: one that only timed out says nothing of Eve.
+    return 0.0 if status.qber is None else 1.0

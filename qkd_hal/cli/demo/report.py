@@ -45,7 +45,7 @@ def _quantum_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 def _tls_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     tls, key_ids, drain = report["tls"], report["key_ids"], report["after_drain"]
     shown = "\n".join(key_ids[:_SHOWN_KEY_IDS])
-    yield "pool", "key IDs", f"{shown}\n… {len(key_ids)} in all, none twice"
+    yield "pool", "key IDs", f"{shown}\n… {len(key_ids)} in all, each used once"
     yield "TLS", "version", f"{tls['version']}, {tls['cipher']}, {tls['group']}"
     yield "", "protected by", f"{tls['protection']}, key from {tls['provenance']}"
     moved = report["bytes_moved"] / (1 << 20)

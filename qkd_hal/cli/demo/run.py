@@ -11,6 +11,7 @@ from qkd_hal.cli.demo.modems import distillation_facts, start_modems, watch
 from qkd_hal.cli.demo.settings import KEY_BYTES
 from qkd_hal.cli.demo.sites import make_sites
 from qkd_hal.cli.demo.tls_stage import drain, exchange, start_server
+from qkd_hal.errors import KeyConsumedError
 
 if TYPE_CHECKING:
     from qkd_hal.cli.demo.narrator import Narrator
@@ -30,21 +31,20 @@ def run_demo(settings: DemoSettings, tell: Narrator) -> dict[str, Any]:
         folder = temporary_folder(stack)
         modems = start_modems(stack, preset=settings.preset, options=_channel(settings))
         tell.say("Distilling secret key from photons (BB84)")
-        watch(modems.alice_url, tell, lambda status: _filled(status, settings), _PATIENCE)
+        status = watch(modems.alice_url, tell, lambda status: _filled(status, settings), _PATIENCE)
 
         tell.say("Starting TLS at both sites, each with its own pool of keys")
         alice, bob = make_sites(folder, modems.alice_url, modems.bob_url)
         server = start_server(stack, alice, bob, settings)
-        tell.say(f"Moving {settings.megabytes} MiB each way and timing handshakes")
+        tell.say(f"Filling the pools, then moving {settings.megabytes} MiB each way")
         online = exchange(alice, server, settings)
-        distilled = watch(modems.alice_url, tell, lambda _status: 1.0, _PATIENCE)
 
-        tell.say("Switching the modems off and connecting until no key is left")
+        tell.say("Switching the modems off, timing handshakes, then draining the pool")
         modems.close()
-        drained = drain(alice, server)
+        offline = drain(alice, server, settings)
     return {
-        **distillation_facts(distilled),
-        **_tls_facts(online, drained),
+        **distillation_facts(status),
+        **_tls_facts(online, offline),
         "seconds": round(time.monotonic() - begin, 2),
     }
 
@@ -58,14 +58,17 @@ def _filled(status: DeviceStatus, settings: DemoSettings) -> float:
     return (status.stored_bytes or 0) / wanted
 
 
-def _tls_facts(online: dict[str, Any], drained: dict[str, Any]) -> dict[str, Any]:
-    moved, exhausted = online["moved"], drained["exhausted"]
+def _tls_facts(online: dict[str, Any], offline: dict[str, Any]) -> dict[str, Any]:
+    moved, exhausted = online["moved"], offline["exhausted"]
+    key_ids = online["key_ids"] + offline["key_ids"]
+    if len(set(key_ids)) != len(key_ids):
+        raise KeyConsumedError("a key was used twice", cure="Report it: this must never happen")
     return {
-        "key_ids": online["key_ids"] + drained["key_ids"],
+        "key_ids": key_ids,
         "bytes_moved": moved["sent"] + moved["received"],
         "sha256": moved["sha256"],
         "tls": online["tls"],
-        "handshake_ms": online["handshake_ms"],
+        "handshake_ms": offline["handshake_ms"],
         "after_drain": {
             "refused": True,
             "error": exhausted["error"],

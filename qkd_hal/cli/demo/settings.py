@@ -7,6 +7,7 @@ from dataclasses import dataclass
 __all__ = ["KEY_BYTES", "DemoSettings"]
 
 KEY_BYTES = 32  # one TLS handshake takes a key of 256 bits
+_TO_DRAIN = 16  # keys that are left, at least, to show what happens without any
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class DemoSettings:
         return 8 * KEY_BYTES if self.short else 64 * KEY_BYTES
 
     @property
+    def stock(self) -> int:
+        """Keys that alice's pool must hold when the modems go off: to time, then to drain."""
+        return self.handshakes + _TO_DRAIN
+
+    @property
     def pool_keys(self) -> int:
-        """How many keys a pool keeps in store: those to measure with, and some to drain."""
-        return self.handshakes + 16
+        """Up to how many keys a pool fills itself: some go before the modems do."""
+        return self.stock + _TO_DRAIN

@@ -43,19 +43,19 @@ def start_server(
 
 
 def exchange(alice: DemoSite, server: Server, settings: DemoSettings) -> dict[str, Any]:
-    """Let alice connect, move data both ways and compare handshakes; return her report."""
+    """Let alice's pool fill, connect, and move data both ways; return her report."""
+    size, stock = str(settings.megabytes * _MIB), str(settings.stock)
+    return _run_client(alice, server.address, "--bytes", size, "--stock", stock)
+
+
+def drain(alice: DemoSite, server: Server, settings: DemoSettings) -> dict[str, Any]:
+    """Let alice time handshakes, then connect until no key is left; return her report."""
     return _run_client(
         alice,
         server.address,
-        *("--bytes", str(settings.megabytes * _MIB)),
         *("--yardstick", server.yardstick, "--certificate", server.certificate),
-        *("--handshakes", str(settings.handshakes)),
+        *("--handshakes", str(settings.handshakes), "--until-exhausted"),
     )
-
-
-def drain(alice: DemoSite, server: Server) -> dict[str, Any]:
-    """Let alice connect until her pool has no key left; return her report."""
-    return _run_client(alice, server.address, "--until-exhausted")
 
 
 def _run_client(alice: DemoSite, *arguments: str) -> dict[str, Any]:

@@ -11,21 +11,18 @@ from qkd_hal.errors import KeysExhaustedError, TLSError
 if TYPE_CHECKING:
     from qkd_hal.cli.wiring import OpenPool
     from qkd_hal.tls import QKDContext, QKDSocket
-    from qkd_hal.tls._certificate import CertificateContext
+    from qkd_hal.tls.compare import CertificateContext
 
 __all__ = ["Client"]
 
 _TIMEOUT = 10.0  # seconds for a connection and each call on it
-_HANDSHAKE_BITS = 256  # of key, in each handshake
 
 
 class Client:
     """A TLS client of one pool, and the report of what it did."""
 
-    def __init__(
-        self, server: tuple[str, int], pool: OpenPool, context: QKDContext, wait: float
-    ) -> None:
-        self._server, self._pool, self._context, self._wait = server, pool, context, wait
+    def __init__(self, server: tuple[str, int], pool: OpenPool, context: QKDContext) -> None:
+        self._server, self._context = server, context
         self._key_ids: list[str] = []
         self._facts: dict[str, Any] = {"peer": pool.entry.peer}
 
@@ -36,7 +33,6 @@ class Client:
 
     def exchange(self, size: int) -> None:
         """Connect once, note what protects the connection, and move *size* bytes both ways."""
-        self._pool.wait_for_keys(_HANDSHAKE_BITS, self._wait)
         with self._connected() as connection:
             self._facts["tls"] = connection.protection.to_json()
             if size:
@@ -46,7 +42,6 @@ class Client:
         """Time quantum and RSA-2048 handshakes in turn."""
         from qkd_hal.tls.compare import certificate_client, time_handshakes
 
-        self._pool.wait_for_keys(rounds * _HANDSHAKE_BITS, self._wait)
         contexts: dict[str, QKDContext | CertificateContext]
         contexts = {"quantum": self._context, "rsa2048": certificate_client(certificate)}
         self._facts["handshake_ms"] = time_handshakes(yardstick, contexts, rounds)

@@ -44,7 +44,14 @@ __all__ = ["connect"]
     help="Rounds at the yardstick; as many as the server answers.",
 )
 @click.option(
-    "--until-exhausted", is_flag=True, help="Connect until the pool is out of keys, and say how."
+    "--until-exhausted", is_flag=True, help="Go on connecting until the pool is out of keys."
+)
+@click.option(
+    "--stock",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Keys of 256 bits that the pool must hold before the first handshake.",
 )
 @click.option(
     "--wait",
@@ -64,6 +71,7 @@ def connect(
     certificate: Path | None,
     handshakes: int,
     until_exhausted: bool,
+    stock: int,
     wait: float,
     config: Path | None,
     pool_name: str | None,
@@ -79,13 +87,13 @@ def connect(
     if die_with_parent:
         follow_parent()
     with open_site(config, pool_name) as site:
-        client = Client(server, site.pool(pool_name), site.tls_context(pool_name), wait)
-        if until_exhausted:
-            client.drain()
-        else:
-            client.exchange(data_size)
+        site.pool(pool_name).wait_for_keys(stock, wait)
+        client = Client(server, site.pool(pool_name), site.tls_context(pool_name))
+        client.exchange(data_size)
         if yardstick and certificate:
             client.measure(yardstick, certificate.read_bytes(), handshakes)
+        if until_exhausted:
+            client.drain()
     if as_json:
         print_json(client.report)
     else:
