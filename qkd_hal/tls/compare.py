@@ -2,7 +2,7 @@
 
 Both ends take the handshakes in turn, so that load on the machine falls on all alike. A
 handshake is timed from the first byte of the client's hello until the server's first byte
-of application data is read; the TCP connection stands before.
+of application data is read; by then the TCP connection stands and the server is waiting.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ def answer_handshakes(
         for context in contexts:
             sock, _address = listener.accept()
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.sendall(_READY)  # in clear: the clock must not see us end the one before
             with context.wrap_socket(sock, server_side=True) as connection:
                 connection.sendall(_READY)
                 connection.recv(1)
@@ -82,6 +83,7 @@ def time_handshakes(
 def _time_one(address: tuple[str, int], context: _Context) -> float:
     sock = socket.create_connection(address, _TIMEOUT)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.recv(1)
     begin = time.perf_counter()
     with context.wrap_socket(sock) as connection:
         connection.recv(1)

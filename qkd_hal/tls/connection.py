@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from qkd_hal.errors import DeadlineError, TLSError, UsageError
@@ -13,7 +13,7 @@ from qkd_hal.tls._io import PeerEndedError, repeat
 from qkd_hal.tls._openssl import SSL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import TracebackType
 
     from qkd_hal.tls.protection import Protection
@@ -178,8 +178,11 @@ class QKDSocket:
             raise
 
     def _call(self, call: Callable[[], T], deadline: Deadline, doing: str) -> T:
-        with self._holding_descriptor():
+        self._enter()
+        try:
             return repeat(lambda: self._locked(call), self._sock, deadline, doing)
+        finally:
+            self._leave()
 
     def _locked(self, call: Callable[[], T]) -> T:
         with self._openssl:
@@ -190,18 +193,16 @@ class QKDSocket:
         if self._closed:
             raise TLSError("this connection was closed, here or in another thread")
 
-    @contextmanager
-    def _holding_descriptor(self) -> Iterator[None]:
-        """Keep the descriptor's number from being used anew while a thread waits on it."""
+    def _enter(self) -> None:
+        # Keeps the descriptor's number from being used anew while a thread waits on it.
         with self._openssl:
             self._require_open()
             self._callers += 1
-        try:
-            yield
-        finally:
-            with self._openssl:
-                self._callers -= 1
-                self._release()
+
+    def _leave(self) -> None:
+        with self._openssl:
+            self._callers -= 1
+            self._release()
 
     def _close(self, *, orderly: bool) -> None:
         with self._openssl:

@@ -101,9 +101,10 @@ def test_close_wakes_a_blocked_thread(call: str, ends: Ends) -> None:
 def test_the_descriptor_is_kept_while_a_thread_waits_on_it(ends: Ends) -> None:
     """Its number could be another connection's by the time that the thread wakes."""
     client, _ = ends
-    with client._holding_descriptor():
-        client.close()
-        assert client.fileno() != -1
+    client._enter()
+    client.close()
+    assert client.fileno() != -1
+    client._leave()
     assert client.fileno() == -1
 
 
