@@ -27,7 +27,7 @@ class DemoSettings:
     @property
     def block_size(self) -> int:
         """Bytes that a pool takes from its modem at once; a short link makes little key."""
-        return 8 * KEY_BYTES if self.short else 64 * KEY_BYTES
+        return 8 * KEY_BYTES if self.short else 256 * KEY_BYTES
 
     @property
     def stock(self) -> int:
