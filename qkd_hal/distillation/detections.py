@@ -23,6 +23,7 @@ class DetectionBuffer:
         self._size = size
         self._batches: list[DetectionBatch] = []
         self._count = 0
+        self._first_pulse = 0
         self._next_pulse = 0
         self.lost = 0
 
@@ -32,7 +33,13 @@ class DetectionBuffer:
         return self._count >= self._size
 
     def add(self, batch: DetectionBatch) -> None:
-        """Append *batch*; one that starts earlier than the last ended begins a new emission."""
+        """Append *batch*; one that starts earlier than the last ended begins a new emission.
+
+        Light from before the session is of no use: it is dropped.
+        """
+        if batch.end_pulse <= self._first_pulse:
+            self.lost += len(batch.pulses)
+            return
         if batch.first_pulse < self._next_pulse:
             self.clear()
         self._next_pulse = batch.end_pulse
@@ -49,7 +56,8 @@ class DetectionBuffer:
         self._count = 0
 
     def discard(self, before: int) -> None:
-        """Forget detections of pulses below *before*."""
+        """Forget detections of pulses below *before*, and take no more of them."""
+        self._first_pulse = before
         if self._batches and self._batches[0].first_pulse < before:
             whole = self._joined()
             self._keep(whole, int(np.searchsorted(whole.pulses, before)), before)

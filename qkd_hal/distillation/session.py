@@ -217,6 +217,7 @@ class DistillationSession:
         """
         if self.role is Role.EMITTER and self._log is None:
             raise StateError("the emitter needs attach_emissions() before start()")
+        self._want_new_light()
         self._outgoing.append(_frame_hello(self._open_handshake()))
         if self.role is Role.EMITTER:
             return []
@@ -257,6 +258,7 @@ class DistillationSession:
 
     def abort(self, reason: str) -> list[Event]:
         """Give up the running block, if any, and begin a new session: the host's time-out."""
+        self._want_new_light()
         return self._restart(DistillationError(reason))
 
     def _receive(self, raw: bytes) -> list[Event]:
@@ -293,6 +295,7 @@ class DistillationSession:
             return self._synchronise(hello)
         events = self._end_block(ProtocolError("the peer began a new session"))
         if self._handshake.peer is not None:
+            self._want_new_light()
             self._open_handshake()
         self._outgoing.append(_frame_hello(self._handshake.answer(hello)))
         return events
@@ -307,6 +310,12 @@ class DistillationSession:
         self._next_emitter_block()
         self._start_block()
         return [Synchronised(self._handshake.session.hex())]
+
+    def _want_new_light(self) -> None:
+        """The peer, or what it had detected, may be gone: go on behind what was emitted."""
+        if self._log is not None:
+            self._first_pulse = self._log.end
+            self._log.discard(self._first_pulse)
 
     def _open_handshake(self) -> Hello:
         return self._handshake.open(self._next_block, self._first_pulse)
