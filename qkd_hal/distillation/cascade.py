@@ -30,7 +30,7 @@ __all__ = ["CascadeOracle", "CascadeReconciler", "PassOrders"]
 
 FULL_PASSES = 3  # natural order and two shuffles; later passes are random halves
 CONFIRMING_PASSES = 10
-MAX_PASSES = 250  # numbers are one byte; honest runs need a few dozen
+MAX_PASSES = 64  # honest runs need two or three dozen; each costs both ends memory
 _LOWEST_QBER = 1e-4  # a block size for a key without a single test error
 _ERRORS_PER_BLOCK = 0.8  # in the first pass, on average
 _GROWTH = (1, 4, 32)  # of blocks, pass by pass: measured best of leak times round trips
@@ -126,7 +126,7 @@ class _Pass:
     """The detector's view of one pass: an ever finer cut into blocks of known parity."""
 
     def __init__(self, order: NDArray[np.int64], key: NDArray[np.uint8], block: int) -> None:
-        self.order = order
+        self.order = order.astype(np.int32)
         self.edges = np.append(np.arange(0, len(order), block), len(order))
         self.odd = np.zeros(len(self.edges) - 1, bool)
         self._prefix = _prefix_parities(key[order])
@@ -256,7 +256,7 @@ class CascadeReconciler:
             starts[wide[~wrong]] = middle[~wrong]
             cuts.append(middle)
         here.cut(starts, cuts)
-        places: NDArray[np.int64] = here.order[starts]
+        places: NDArray[np.int64] = here.order[starts].astype(np.int64)
         return places
 
     def _correct(self, places: NDArray[np.int64]) -> None:

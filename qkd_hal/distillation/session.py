@@ -47,16 +47,9 @@ from qkd_hal.distillation.events import (
     PeerRefused,
     Synchronised,
 )
+from qkd_hal.distillation.framing import Framing
 from qkd_hal.distillation.handshake import Handshake, Role
-from qkd_hal.distillation.messages import (
-    NO_SESSION,
-    Abort,
-    Frame,
-    Hello,
-    Message,
-    decode,
-    encode,
-)
+from qkd_hal.distillation.messages import Abort, Hello, Message, decode
 from qkd_hal.distillation.parameters import DistillationParameters
 from qkd_hal.distillation.report import BlockReport
 from qkd_hal.distillation.sifting import EmissionLog, Emitted
@@ -159,13 +152,12 @@ class DistillationSession:
         self._known = set(self._unconfirmed)
         self._holds = holds or (lambda _: False)
         self._handshake = Handshake(role, parameters, entropy)
-        self._outgoing: list[bytes] = []
+        self._framing = Framing()
         self._log: EmissionLog | None = None
         self._first_pulse = 0
         self._detections = DetectionBuffer(parameters.detections_per_block)
         self._block: Block | None = None
         self._awaiting_storage: Block | None = None
-        self._sent = self._received = 0
         self._number = first_block
         self._paused = False
 
@@ -218,7 +210,7 @@ class DistillationSession:
         if self.role is Role.EMITTER and self._log is None:
             raise StateError("the emitter needs attach_emissions() before start()")
         self._want_new_light()
-        self._outgoing.append(_frame_hello(self._open_handshake()))
+        self._framing.hello(self._open_handshake())
         if self.role is Role.EMITTER:
             return []
         confirmed, self._unconfirmed = self._unconfirmed, []
@@ -226,8 +218,7 @@ class DistillationSession:
 
     def outgoing(self) -> list[bytes]:
         """Return and forget the messages to send, in order."""
-        messages, self._outgoing = self._outgoing, []
-        return messages
+        return self._framing.drain()
 
     def receive(self, message: bytes) -> list[Event]:
         """Take one whole message from the wire, whatever it holds.
@@ -267,22 +258,11 @@ class DistillationSession:
         frame = decode(raw)
         if isinstance(frame.message, Hello):
             return self._on_hello(frame.message)
-        if not self._in_session(frame) or not self._in_turn(frame):
+        if self._handshake.peer is None or not self._framing.is_next(frame):
             return []
         if isinstance(frame.message, Abort):
             return self._on_abort(frame.message)
         return self._on_block_message(frame.message, raw)
-
-    def _in_session(self, frame: Frame) -> bool:
-        return self._handshake.peer is not None and frame.session == self._handshake.session
-
-    def _in_turn(self, frame: Frame) -> bool:
-        if frame.sequence < self._received:
-            return False  # a repeated frame changes nothing
-        if frame.sequence > self._received:
-            raise ProtocolError("a message was lost on the way")
-        self._received += 1
-        return True
 
     def _on_hello(self, hello: Hello) -> list[Event]:
         try:
@@ -297,14 +277,14 @@ class DistillationSession:
         if self._handshake.peer is not None:
             self._want_new_light()
             self._open_handshake()
-        self._outgoing.append(_frame_hello(self._handshake.answer(hello)))
+        self._framing.hello(self._handshake.answer(hello))
         return events
 
     def _synchronise(self, hello: Hello) -> list[Event]:
         if not self._handshake.has_answered(hello):
-            self._outgoing.append(_frame_hello(self._handshake.answer(hello)))
+            self._framing.hello(self._handshake.answer(hello))
         self._handshake.finish(hello)
-        self._sent = self._received = 0
+        self._framing.open(self._handshake.session)
         self._number = self._handshake.first_block
         self._detections.discard(hello.first_pulse)
         self._next_emitter_block()
@@ -326,15 +306,15 @@ class DistillationSession:
             return []
         events = self._end_block(error)
         if self._handshake.peer is not None:
-            self._frame(Abort(error.code.encode()))
-        self._outgoing.append(_frame_hello(self._open_handshake()))
+            self._framing.send(Abort(error.code.encode()))
+        self._framing.hello(self._open_handshake())
         return events
 
     def _on_abort(self, message: Abort) -> list[Event]:
         kind = _REASONS.get(message.reason[:_MAX_REASON_BYTES].decode(errors="replace"))
         error = (kind or DistillationError)("the peer gave the block up")
         events = self._end_block(error)
-        self._outgoing.append(_frame_hello(self._open_handshake()))
+        self._framing.hello(self._open_handshake())
         return events
 
     def _on_block_message(self, message: Message, raw: bytes) -> list[Event]:
@@ -419,14 +399,4 @@ class DistillationSession:
 
     def _tools(self) -> BlockTools:
         context = self._handshake.context
-        return BlockTools(self.parameters, self._pad, self._entropy, context, self._frame)
-
-    def _frame(self, message: Message) -> bytes:
-        raw = encode(Frame(self._handshake.session, self._sent, message))
-        self._sent += 1
-        self._outgoing.append(raw)
-        return raw
-
-
-def _frame_hello(hello: Hello) -> bytes:
-    return encode(Frame(NO_SESSION, 0, hello))
+        return BlockTools(self.parameters, self._pad, self._entropy, context, self._framing.send)
