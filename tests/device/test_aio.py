@@ -54,8 +54,9 @@ def test_closing_ends_everything_and_may_come_twice(pair: Pair) -> None:
         await alice.close()
         await alice.close()
         await session.close()
-        with pytest.raises(DeviceClosedError):
-            await alice.status()
+        for _ in range(8):  # more than the executor has threads: none is held by a refused call
+            with pytest.raises(DeviceClosedError):
+                await alice.status(1)
 
     run(main())
 
@@ -142,7 +143,9 @@ async def _cancelled(task: asyncio.Future[object], held: _Held) -> None:
     held.release.set()
 
 
-def test_a_key_that_nobody_awaits_is_burned(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[QuantumKey]:
+    """Every key that is made in the test, kept alive, so that only wiping can empty it."""
     made: list[QuantumKey] = []
     original = QuantumKey.__init__
 
@@ -151,7 +154,46 @@ def test_a_key_that_nobody_awaits_is_burned(pair: Pair, monkeypatch: pytest.Monk
         made.append(self)
 
     monkeypatch.setattr(QuantumKey, "__init__", recorded)
+    return made
 
+
+def test_a_key_that_comes_after_the_deadline_is_burned(pair: Pair, made: list[QuantumKey]) -> None:
+    async def main() -> None:
+        alice = AsyncQKDDevice(pair.alice)
+        session = await alice.start(size=64)
+        await session.connect()
+        await session.get_key(32)
+        held = _Held(pair.alice_driver, "status")
+        blocked = asyncio.ensure_future(alice.status(60))
+        await held.entered()
+        session.session._turn_lock = _SlowLock(held.release)  # type: ignore[assignment]
+        with pytest.raises(DeadlineError, match="did not answer"):
+            await session.get_key(32, timeout=0.01)
+        held.release.set()
+        await blocked
+        while len(made) < 2 or len(made[1]):  # run() ends the wait if it is never wiped
+            await asyncio.sleep(0.001)
+        await alice.close()
+        assert alice.device.state.name == "CLOSED"
+
+    run(main())
+    assert [len(key) for key in made] == [32, 0]
+
+
+class _SlowLock:
+    """A lock that is granted only after *release*, whatever the deadline was."""
+
+    def __init__(self, release: threading.Event) -> None:
+        self._release = release
+
+    def acquire(self, timeout: float) -> bool:
+        return self._release.wait(60)
+
+    def release(self) -> None:
+        """Nobody else wants it."""
+
+
+def test_a_key_that_nobody_awaits_is_burned(pair: Pair, made: list[QuantumKey]) -> None:
     async def main() -> None:
         alice = AsyncQKDDevice(pair.alice)
         session = await alice.start(size=64)
