@@ -89,10 +89,9 @@ class Disk:
 
     def _wrapped(self, original: int) -> Methods:
         if original not in self._methods:
-            methods = Methods.from_buffer_copy(
-                (ctypes.c_char * ctypes.sizeof(Methods)).from_address(original)
-            )
-            really_sync = methods.sync
+            methods = Methods.from_buffer_copy(Methods.from_address(original))
+            # A copy of the pointer: the field itself would follow what is assigned below.
+            really_sync = SYNC(ctypes.cast(methods.sync, c_void_p).value)  # type: ignore[arg-type]
 
             def sync(file: int, flags: int) -> int:
                 path = self._paths[file]
@@ -103,10 +102,12 @@ class Disk:
             self._methods[original] = methods
         return self._methods[original]
 
-    def after_power_loss(self, directory: Path) -> None:
-        """Write what survived into *directory*."""
+    def after_power_loss(self, live: Path, directory: Path) -> None:
+        """Write what survived of the files in *live* into *directory*."""
         directory.mkdir(mode=0o700)
-        for path, content in self.synced.items():
+        # A deleted journal stays deleted: SQLite synchronises the directory after that.
+        for path in [one for one in self.synced if one.parent == live and one.exists()]:
+            content = self.synced[path]
             copy = directory / path.name
             copy.write_bytes(content)
             copy.chmod(0o600)
@@ -147,7 +148,7 @@ def test_what_was_applied_survives_the_power(tmp_path: Path, disk: Disk) -> None
         for number in range(60):
             store.apply(SPACE, _change(choice, number))
             copy = tmp_path / str(number)
-            disk.after_power_loss(copy)
+            disk.after_power_loss(tmp_path / "live", copy)
             with contextlib.closing(SQLiteStore(copy / "a.sqlite")) as survivor:
                 assert _contents(survivor) == _contents(store)
 
@@ -158,6 +159,6 @@ def test_the_layer_does_forget_what_was_not_synchronised(tmp_path: Path, disk: D
         with store._database() as db:
             db.execute("PRAGMA synchronous = OFF")
         store.apply(SPACE, [PutSpace(SpaceRecord(2))])
-        disk.after_power_loss(tmp_path / "copy")
+        disk.after_power_loss(tmp_path / "live", tmp_path / "copy")
         with contextlib.closing(SQLiteStore(tmp_path / "copy" / "a.sqlite")) as survivor:
             assert survivor.load(SPACE)[0] == SpaceRecord(1)
