@@ -15,6 +15,7 @@ from qkd_hal.errors import DeadlineError, DeviceError
 from qkd_hal_simulators.modem.initial_secret import create_initial_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
     from typing import Self
 
@@ -30,8 +31,9 @@ class ModemPair:
     """Two modems, and Eve if *eve_fraction* says how much she intercepts.
 
     *preset* is ``"short"`` or ``"default"``; *options* are further options of both
-    ``qkd-hal modem alice`` and ``bob``. Making a pair starts the processes and waits until
-    applications can open them; distilling goes on behind.
+    ``qkd-hal modem alice`` and ``bob``. *classical_tap* is given the address of the classical
+    channel and returns another, behind which it sits in the middle. Making a pair starts the
+    processes and waits until applications can open them; distilling goes on behind.
 
     Raises:
         DeviceError: a process ended at once; the message holds its last words.
@@ -44,15 +46,16 @@ class ModemPair:
         preset: str = "short",
         eve_fraction: float | None = None,
         options: tuple[str, ...] = (),
+        classical_tap: Callable[[str], str] = str,
     ) -> None:
         self._shared = ("--preset", preset, *options)
+        self._lines: dict[str, tuple[str, ...]] = {}
         with ExitStack() as stack:
-            self._directory = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(prefix="qkd-hal-"))
-            )
+            temporary = tempfile.TemporaryDirectory(prefix="qkd-hal-")
+            self._directory = Path(stack.enter_context(temporary))
             self._children = _Children(self._directory)
             stack.callback(self._children.close)
-            self._start(eve_fraction)
+            self._start(eve_fraction, classical_tap)
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -61,25 +64,41 @@ class ModemPair:
 
     @property
     def processes(self) -> dict[str, int]:
-        """Process numbers by name."""
+        """Process numbers by name: ``alice``, ``bob`` and perhaps ``eve``."""
         return self._children.numbers
 
-    def _start(self, eve_fraction: float | None) -> None:
+    def log(self, name: str) -> str:
+        """Return what a process has written so far."""
+        return self._children.log(name)
+
+    def kill(self, name: str) -> None:
+        """Kill ``alice`` or ``bob`` as a power cut would."""
+        self._children.kill(name)
+
+    def restart(self, name: str) -> None:
+        """Start ``alice`` or ``bob`` again, on its store and at its old addresses."""
+        self._children.start(name, *self._lines[name])
+
+    def _start(self, eve_fraction: float | None, classical_tap: Callable[[str], str]) -> None:
         secrets = [self._directory / f"{site}.secret" for site in ("alice", "bob")]
         create_initial_secret(secrets, _SECRET_BYTES)
-        alice = self._start_modem("alice", "--bind", "127.0.0.1:0")
-        quantum = alice["quantum"]
+        alice = self._start_modem("alice", "bind", "127.0.0.1:0", "127.0.0.1:0")
+        quantum, classical = alice["quantum"], classical_tap(alice["classical"])
         if eve_fraction is not None:
             line = ("--listen", "127.0.0.1:0", "--forward", quantum)
             quantum = self._children.start("eve", *line, "--fraction", str(eve_fraction))["quantum"]
-        channels = ("--connect-quantum", quantum, "--connect-classical", alice["classical"])
-        bob = self._start_modem("bob", *channels)
+        bob = self._start_modem("bob", "connect", quantum, classical)
         self.alice_url, self.bob_url = alice["url"], bob["url"]
 
-    def _start_modem(self, site: str, *arguments: str) -> dict[str, str]:
-        home = ("--dir", str(self._directory / site))
+    def _start_modem(self, site: str, verb: str, quantum: str, classical: str) -> dict[str, str]:
         secret = ("--secret", str(self._directory / f"{site}.secret"))
-        return self._children.start(site, *arguments, *home, *secret, *self._shared)
+        home = ("--dir", str(self._directory / site), *secret, *self._shared)
+        addresses = (f"--{verb}-quantum", quantum, f"--{verb}-classical", classical)
+        ready = self._children.start(site, *addresses, *home)
+        if verb == "bind":
+            addresses = ("--bind-quantum", ready["quantum"], "--bind-classical", ready["classical"])
+        self._lines[site] = (*addresses, *home, "--app", ready["app"])
+        return ready
 
     def __enter__(self) -> Self:
         return self
@@ -107,11 +126,21 @@ class _Children:
     def start(self, role: str, *arguments: str) -> dict[str, str]:
         """Start ``qkd-hal modem ROLE`` and return what it announces."""
         ready = self._directory / f"{role}.ready"
-        log = self._directory / f"{role}.log"
+        ready.unlink(missing_ok=True)
         life = ("--ready-file", str(ready), "--die-with-parent")
-        with log.open("wb") as output:
+        with self._log_path(role).open("ab") as output:
             self._running[role] = _spawn(("modem", role, *arguments, *life), output)
-        return self._wait_ready(role, ready, log)
+        return self._wait_ready(role, ready)
+
+    def log(self, role: str) -> str:
+        """Return what the process wrote."""
+        return self._log_path(role).read_text(errors="replace")
+
+    def kill(self, role: str) -> None:
+        """End a process without a word."""
+        child = self._running.pop(role)
+        child.kill()
+        _reap(child)
 
     def close(self) -> None:
         """End all: politely, then by force."""
@@ -120,11 +149,14 @@ class _Children:
         for child in self._running.values():
             _reap(child)
 
-    def _wait_ready(self, role: str, ready: Path, log: Path) -> dict[str, str]:
+    def _log_path(self, role: str) -> Path:
+        return self._directory / f"{role}.log"
+
+    def _wait_ready(self, role: str, ready: Path) -> dict[str, str]:
         end = time.monotonic() + _START_SECONDS
         while not ready.exists():
             if self._running[role].poll() is not None:
-                words = log.read_text(errors="replace").strip().splitlines() or ["no reason given"]
+                words = self.log(role).strip().splitlines() or ["no reason given"]
                 raise DeviceError(f"the simulated modem {role} ended at once: {words[-1]}")
             if time.monotonic() > end:
                 raise DeadlineError(f"the simulated modem {role} did not get ready in time")

@@ -49,7 +49,8 @@ class OpticalModemDriver:
     """A :class:`~qkd_hal.sources.KeyDriver` over the application wire of one modem."""
 
     def __init__(self, url: DeviceURL) -> None:
-        if not url.host or not url.port or set(url.query) - {"credential"}:
+        foreign = set(url.query) - {"credential"} or url.path not in ("", "/")
+        if not url.host or not url.port or foreign:
             raise ConfigurationError(
                 f"{url} is no modem address",
                 cure="Write bb84+tcp://HOST:PORT?credential=FILE",

@@ -57,8 +57,9 @@ class ClassicalChannel:
             raw = self.socket.recv()
             if raw[:1] == _ENGINE:
                 yield raw[1:]
-            elif raw == _HOST + b"\1":
-                self._hungry_until = self._clock() + _HUNGER_SECONDS
+            elif raw[:1] == _HOST:
+                hungry = raw == _HOST + b"\1"
+                self._hungry_until = self._clock() + _HUNGER_SECONDS if hungry else 0.0
             yield b""
 
     def _try_send(self, raw: bytes) -> bool:

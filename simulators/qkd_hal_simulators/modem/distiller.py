@@ -40,9 +40,11 @@ __all__ = ["Distiller", "QuantumWork"]
 _LOG = logging.getLogger("qkd_hal.modem.distil")
 _SLICE_MS = 50
 _TICK_SECONDS = 0.1  # between looks at store and clock
-_ANSWER_SECONDS = 5.0  # for the peer's next message: a large block takes it a second or two
+_FIRST_ANSWER_SECONDS = 1.0  # for the peer's next message, doubled each time it was too short
+_LAST_ANSWER_SECONDS = 16.0
+_ANSWER_DECAY = 0.9  # per good block: a slow machine keeps the time that it turned out to need
 _FIRST_RETRY_SECONDS = 0.25  # for the peer's HELLO, doubled while nobody is there
-_LAST_RETRY_SECONDS = 4.0
+_LAST_RETRY_SECONDS = 2.0
 _FIRST_PAUSE_SECONDS = 0.1  # after a bad block, doubled with each more in a row
 _LAST_PAUSE_SECONDS = 2.0
 
@@ -82,6 +84,7 @@ class Distiller:
         self._block_began = self._progress
         self._retry = _FIRST_RETRY_SECONDS
         self._next_tick = 0.0
+        self._answer = _FIRST_ANSWER_SECONDS
         self._pause = _FIRST_PAUSE_SECONDS
         self._resume_at = 0.0
 
@@ -138,6 +141,7 @@ class Distiller:
         _LOG.info("block %d: %s", event.number, report.to_json())
         self._record.distilled(report)
         self._pause = _FIRST_PAUSE_SECONDS
+        self._answer = max(_FIRST_ANSWER_SECONDS, self._answer * _ANSWER_DECAY)
         self._handle(self._session.stored(event.number))
 
     def _rest(self) -> None:
@@ -155,10 +159,11 @@ class Distiller:
         if now < self._next_tick:
             return
         self._next_tick = now + _TICK_SECONDS
-        if self._session.paused and now > self._resume_at:
-            self._session.paused = False
-            self._send()
-        self._channel.say(hungry=self._appetite.update())
+        hungry = self._appetite.update()
+        self._channel.say(hungry=hungry)
+        wanted = hungry or self._channel.peer_hungry
+        self._session.paused = not wanted or now < self._resume_at
+        self._send()
         if now - self._progress > self._patience():
             self._start_over()
 
@@ -166,11 +171,13 @@ class Distiller:
         waiting = self._session.waiting_for
         if waiting is Waiting.HELLO:
             return self._retry
-        return _ANSWER_SECONDS if waiting is Waiting.PEER else float("inf")
+        return self._answer if waiting is Waiting.PEER else float("inf")
 
     def _start_over(self) -> None:
         """The peer is silent: give the block up and begin a new session, ever more slowly."""
         self._progress = self._clock()
+        if self._session.waiting_for is Waiting.PEER:
+            self._answer = min(2 * self._answer, _LAST_ANSWER_SECONDS)
         self._retry = min(2 * self._retry, _LAST_RETRY_SECONDS)
         self._handle(self._session.abort("the peer did not answer in time"))
         self._send()

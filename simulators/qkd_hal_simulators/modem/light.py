@@ -57,7 +57,9 @@ class EmittingEnd:
         source = LightSource(
             settings.light, key_basis_probability=parameters.key_basis_probability, rng=rng
         )
-        self._log = FrameLog(intensities=source.intensities, first_pulse=0)
+        # Pulses are numbered by a clock of 1 GHz, which outruns the source: after a restart no
+        # number means a second pulse, and light from before is known by its number.
+        self._log = FrameLog(intensities=source.intensities, first_pulse=time.time_ns())
         self._budget = _pulses_ahead(settings)
         self._hungry = hungry
         self._full_since: float | None = None

@@ -79,6 +79,7 @@ class Modem:
         credential = str((self._settings.directory / "client.curve").absolute())
         return {
             **self._link_addresses,
+            "app": self._app.address,
             "site": self._settings.site,
             "url": f"bb84+tcp://{self._app.address}?credential={quote(credential)}",
         }

@@ -45,7 +45,8 @@ class LinkRecord:
         self._aborted = 0
         self._last_abort = ""
         self._qber: float | None = None
-        self._efficiency: float | None = None
+        self._corrected_bits = 0
+        self._shannon_bits = 0.0
         self._first_light: float | None = None
         self._last_secret: float | None = None
         self._heard: float | None = None
@@ -74,7 +75,8 @@ class LinkRecord:
             self._blocks += 1
             self._last_secret = self._clock()
             self._qber = report.qber
-            self._efficiency = report.efficiency
+            self._corrected_bits += report.leak_bits
+            self._shannon_bits += report.leak_bits / (report.efficiency or 1)
             self._alarms.clear()
 
     def aborted(self, error: QKDError, report: BlockReport) -> None:
@@ -124,6 +126,6 @@ class LinkRecord:
         }
         if self._last_abort:
             details["last_abort"] = self._last_abort
-        if self._efficiency is not None:
-            details["reconciliation_efficiency"] = self._efficiency
+        if self._shannon_bits:
+            details["reconciliation_efficiency"] = self._corrected_bits / self._shannon_bits
         return details

@@ -17,7 +17,7 @@ __all__ = ["Waker", "attach", "bound_address", "link_socket"]
 _HEARTBEAT_MS = 1000
 _SILENCE_MS = 5000  # after which a peer that vanished without a word is given up
 _RECONNECT_MS = 100
-_RECONNECT_MAX_MS = 2000
+_RECONNECT_MAX_MS = 500
 
 
 def link_socket(
