@@ -19,7 +19,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import pytest
@@ -42,6 +44,7 @@ __all__ = ["DeviceConformance", "Pair"]
 
 Pair: TypeAlias = "tuple[QKDDevice, QKDDevice]"
 _SIZE = 32  # bytes in each key of the checks
+_AT_ONCE = 1.0  # seconds; generous, for busy machines
 
 
 class DeviceConformance:
@@ -177,9 +180,11 @@ class DeviceConformance:
             session.get_key(_SIZE)
 
     def test_a_deadline_is_kept_and_harms_nothing(self, ends: Pair) -> None:
-        """A call without time ends at once, and the next one works."""
-        with pytest.raises(DeadlineError):
+        """A call without time ends at once, with or without an answer; the next one works."""
+        begin = time.monotonic()
+        with suppress(DeadlineError):
             ends[0].status(timeout=0)
+        assert time.monotonic() - begin < _AT_ONCE
         ends[0].status()
 
     def test_keys_stay_out_of_logs(self, ends: Pair, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from qkd_hal.emulators import start_emulator
 from qkd_hal.registry import open_device
+from qkd_hal.sources import Deadline
 
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
 __all__ = ["QKDLink"]
+
+_POLL = 0.05  # seconds between two looks at the stores
 
 
 class QKDLink:
@@ -29,6 +33,17 @@ class QKDLink:
             self.alice = stack.enter_context(open_device(self.alice_url))
             self.bob = stack.enter_context(open_device(self.bob_url))
             self._stack = stack.pop_all()
+
+    def wait_for_keys(self, size: int, timeout: float = 30.0) -> None:
+        """Wait until both ends have *size* bytes of key in store.
+
+        Raises:
+            DeadlineError: they have not after *timeout* seconds.
+        """
+        deadline = Deadline(timeout)
+        while any((end.status().stored_bytes or 0) < size for end in (self.alice, self.bob)):
+            deadline.check(f"waiting for {size} bytes of key", device=self.alice_url)
+            time.sleep(_POLL)
 
     def close(self) -> None:
         """Close both devices and stop their processes; idempotent."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 __all__ = ["qkd_link"]
 
+_FIRST_KEYS = 512  # bytes in store at each end before the first test runs
+
 
 @pytest.fixture(scope="session")
 def qkd_link() -> Iterator[QKDLink]:
@@ -24,4 +26,5 @@ def qkd_link() -> Iterator[QKDLink]:
     from qkd_hal.testing.link import QKDLink  # nothing of it loads in tests that do not ask
 
     with QKDLink("bb84", preset="short") as link:
+        link.wait_for_keys(_FIRST_KEYS)
         yield link

@@ -1,0 +1,56 @@
+"""The plug-in is cheap for those who do not use it, and gives a link to those who do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from qkd_hal.errors import ConfigurationError, DeviceError
+from qkd_hal.testing.link import QKDLink
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PROGRAM = """
+import json, sys
+import qkd_hal.testing.plugin
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def test_loading_the_plug_in_loads_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert not loaded & {"numpy", "zmq", "OpenSSL", "click", "qkd_hal.device", "qkd_hal.registry"}
+
+
+def test_the_fixture_gives_two_ends_of_one_link(qkd_link: QKDLink) -> None:
+    assert qkd_link.alice.info.site != qkd_link.bob.info.site
+    assert qkd_link.alice_url != qkd_link.bob_url
+    assert qkd_link.alice.info.provenance.simulated
+
+
+def test_an_unknown_emulator_names_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="known are bb84"):
+        QKDLink("abacus")
+
+
+def test_closing_a_link_leaves_no_process(tmp_path: Path) -> None:
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with QKDLink("bb84", preset="short"):
+        during = {child.pid for child in psutil.Process().children(recursive=True)}
+        assert len(during - before) >= 2
+    after = {child.pid for child in psutil.Process().children(recursive=True)}
+    assert after <= before
+
+
+def test_a_link_that_cannot_start_leaves_no_process() -> None:
+    before = psutil.Process().children(recursive=True)
+    with pytest.raises(DeviceError):
+        QKDLink("bb84", preset="no-such-preset")
+    assert psutil.Process().children(recursive=True) == before
