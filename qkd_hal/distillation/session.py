@@ -366,6 +366,8 @@ class DistillationSession:
         block.wipe()
         if block.stage is Stage.CLOSED or self._survives(block):
             return []
+        if block.stage is Stage.DISTILLED:
+            self._next_block = max(self._next_block, block.number)
         self._next_block += 1
         self._awaiting_storage = None
         aborted = BlockAborted(block.number, error, replace(block.report, aborted=error.code))

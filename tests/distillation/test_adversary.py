@@ -31,6 +31,7 @@ from qkd_hal.distillation.messages import (
 )
 from qkd_hal.distillation.session import (
     BlockConfirmed,
+    BlockDistilled,
     BlockDropped,
     FramesReleased,
     PeerRefused,
@@ -328,6 +329,47 @@ def test_a_forged_answer_does_not_settle_a_block(make_pair: MakePair) -> None:
     pair.run()
     assert list(pair.emitter.pending) == [0]
     assert BlockDropped(0) not in pair.emitter.events
+
+
+def test_a_number_that_was_stored_and_dropped_does_not_come_back(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.detector.ever = {41}
+    pair.detector.restart()
+
+    def slow(event: BlockDistilled) -> None:
+        pair.emitter.act(pair.emitter.engine.abort("the host was slow"))
+
+    pair.emitter.store = slow  # type: ignore[method-assign]
+    pair.photons()
+    pair.run()
+    assert BlockDropped(42) in pair.emitter.events
+    pair.detector.ever = set()
+    pair.detector.restart()
+    pair.run()
+    assert pair.emitter.engine._number == 43
+
+
+def test_a_detector_without_a_mask_for_stored_keeps_the_block(make_pair: MakePair) -> None:
+    pair = make_pair()
+    while pair.detector.pad.remaining > 1:
+        pair.detector.pad.take()
+    pair.photons()
+    pair.run()
+    assert list(pair.detector.active) == [0]
+    assert not pair.detector.aborts
+    assert list(pair.emitter.pending) == [0]
+    recover(pair)
+    assert pair.emitter.active[0] == pair.detector.active[0]
+
+
+def test_a_block_message_to_an_idle_detector_begins_anew(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.run()
+    session = pair.detector.engine._handshake.session
+    pair.detector.receive(encode(Frame(session, 0, Corrected())))
+    sent = [decode(raw).message for raw in pair.detector.engine.outgoing()]
+    assert [type(message) for message in sent] == [Abort, Hello]
+    assert not pair.detector.aborts
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,12 @@ def test_lies_end_in_an_error_not_in_a_loop() -> None:
         lie()
 
 
+def test_passes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qkd_hal.distillation.cascade.MAX_PASSES", FULL_PASSES + 9)
+    with pytest.raises(ProtocolError, match="passes"):
+        reconcile(noisy_keys(2000, 0.02, seed=1), 0.02)
+
+
 def test_wiping_leaves_nothing_computed_from_the_key() -> None:
     keys = noisy_keys(500, 0.02, seed=1)
     oracle = CascadeOracle(keys[0], bytes(16), 5000)
