@@ -108,7 +108,7 @@ class SpaceOwner:
     @property
     def available(self) -> int:
         """Bytes that can still be leased."""
-        return sum(block.room for block in self.blocks.values())
+        return sum(block.room for block in list(self.blocks.values()))  # any thread may ask
 
     @property
     def waiting(self) -> int:
@@ -118,7 +118,8 @@ class SpaceOwner:
     @property
     def offered(self) -> int:
         """Bytes of blocks that the peer has not answered for."""
-        pending = (one for one in self.blocks.values() if one.state is BlockState.PENDING)
+        blocks = list(self.blocks.values())  # any thread may ask
+        pending = (one for one in blocks if one.state is BlockState.PENDING)
         return sum(block.usable for block in pending)
 
     # -- the link comes and goes ---------------------------------------------------------

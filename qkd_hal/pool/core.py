@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from qkd_hal.errors import ProtocolError
+from qkd_hal.keys import wipe
 from qkd_hal.link import BlockState, Space, SpaceOwner, SpaceResponder, effects, messages
 from qkd_hal.pool.leases import Leases
 from qkd_hal.pool.openings import Openings
@@ -162,12 +163,18 @@ class LinkCore:
         self._run(self.outgoing, self.owner.lease(size, self.leases.served))
 
     def offer(self, material: bytearray, ref: KeyRef, provenance: Provenance) -> None:
-        """Store and offer a block; see :meth:`SpaceOwner.offer`."""
-        self._run(self.outgoing, self.owner.offer(material, ref, provenance))
+        """Store and offer a block, and wipe *material*; see :meth:`SpaceOwner.offer`."""
+        try:
+            self._run(self.outgoing, self.owner.offer(material, ref, provenance))
+        finally:
+            wipe(material)
 
     def fetched(self, offer: messages.Offer, material: bytearray, provenance: Provenance) -> None:
-        """The device gave the bytes of *offer*."""
-        self._run(self.incoming, self.responder.fetched(offer, material, provenance))
+        """The device gave the bytes of *offer*; *material* is wiped."""
+        try:
+            self._run(self.incoming, self.responder.fetched(offer, material, provenance))
+        finally:
+            wipe(material)
 
     def fetch_failed(self, offer: messages.Offer, error: QKDError) -> None:
         """The device did not give the bytes of *offer*."""

@@ -22,8 +22,9 @@ from qkd_hal.errors import (
     UsageError,
 )
 from qkd_hal.key_ids import MAX_LENGTH, KeyIdSealer, KeyPlace
-from qkd_hal.keys import KeyRef, Origin, Provenance, QuantumKey, check_name
+from qkd_hal.keys import KeyId, KeyRef, Origin, Provenance, QuantumKey, check_name
 from qkd_hal.link import key_id_secret
+from qkd_hal.pool.limits import FailureLimit
 from qkd_hal.pool.status import PoolStatus, SpaceStatus
 from qkd_hal.pool.transport import Dialer, Listener, parse_endpoint
 from qkd_hal.pool.worker import LinkWorker
@@ -101,7 +102,11 @@ class Pool:
             lease_size=self._lease_size,
             linger=self._linger,
         )
-        transport = (Listener if listen else Dialer)(endpoint, worker.serve)
+        try:
+            transport = (Listener if listen else Dialer)(endpoint, worker.serve)
+        except LinkError:
+            worker.close()  # writes the note of what remains again
+            raise
         worker.start(transport)
         return _Link(worker, transport.address, secret, self.site, peer)
 
@@ -176,26 +181,21 @@ class Pool:
         """See :meth:`KeySource.take`."""
         link = self._link_of(ref)
         _check_size(size)
-        try:
-            place = link.incoming.open(ref.key_id)
-        except KeyNotFoundError:
-            link.refused += 1
-            raise
-        openings = link.worker.core.openings
         link.worker.require_sound()
-        if not link.worker.core.responder.contact:
-            raise LinkError(f"the pool of {ref.source} was not heard since this one was opened")
-        found = openings.take(place.block, place.offset, size) if place.length == size else None
-        if found is None:
-            link.refused += 1
-            raise KeyNotFoundError("unknown, expired or taken before", key_id=ref.key_id)
+        if link.limit.exceeded():
+            raise KeyNotFoundError(f"too many key IDs of {ref.source} failed", key_id=ref.key_id)
+        try:
+            found = link.take(ref.key_id, size)
+        except KeyNotFoundError:
+            link.limit.failed()
+            raise
         _audit.info("key %s taken, %d bytes", ref, size)
         return QuantumKey(found[0], provenance=found[1], ref=ref)
 
     def can_serve(self, peer: str, bits: int) -> bool:
         """See :meth:`KeySource.can_serve`."""
         link = self._links.get(peer)
-        if link is None or self._closed or link.worker.failed:
+        if link is None or self._closed or self._pid != os.getpid() or link.worker.failed:
             return False
         core = link.worker.core
         return core.owner.contact and (core.leases.room + core.owner.available) * 8 >= bits
@@ -299,10 +299,23 @@ class _Link:
         self, worker: LinkWorker, address: str, secret: bytes, site: str, peer: str
     ) -> None:
         self.worker, self.address, self.peer = worker, address, peer
-        self.refused = 0
+        self.limit = FailureLimit()
         sealing = key_id_secret(secret)
         self.outgoing = KeyIdSealer(sealing, f"{site}>{peer}".encode())
         self.incoming = KeyIdSealer(sealing, f"{peer}>{site}".encode())
+
+    def take(self, key_id: KeyId, size: int) -> tuple[bytearray, Provenance]:
+        """Hand out what *key_id* names, if it is *size* bytes; a forged ID stops at its seal."""
+        place = self.incoming.open(key_id)
+        core = self.worker.core
+        if not core.responder.contact:
+            raise LinkError(f"the pool of {self.peer} was not heard since this one was opened")
+        found = None
+        if place.length == size:
+            found = core.openings.take(place.block, place.offset, size)
+        if found is None:
+            raise KeyNotFoundError("unknown, expired or taken before", key_id=key_id)
+        return found
 
     def status(self) -> SpaceStatus:
         core = self.worker.core
@@ -314,7 +327,7 @@ class _Link:
             takeable=core.openings.open_bytes(),
             served=core.leases.served,
             taken=core.openings.taken,
-            refused=self.refused,
+            refused=self.limit.count,
             blocks=len(core.owner.blocks),
             events=tuple(self.worker.events),
         )

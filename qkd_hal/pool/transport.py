@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import time
 from threading import BoundedSemaphore, Event, Lock, Thread
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
@@ -216,7 +217,7 @@ class Dialer:
             self._closed.wait(BACKOFF[min(failures, len(BACKOFF) - 1)])
 
     def _dial(self) -> bool:
-        """Run one connection to its end; tell whether it came about."""
+        """Run one connection to its end; tell whether it lasted."""
         try:
             sock = socket.create_connection(self._target, timeout=2.0)
         except OSError:
@@ -227,7 +228,9 @@ class Dialer:
             if self._closed.is_set():
                 frames.close()
                 return False
-        return _serve_until_broken(self._serve, frames)
+        begun = time.monotonic()
+        _serve_until_broken(self._serve, frames)
+        return time.monotonic() - begun > BACKOFF[-1]
 
     def close(self) -> None:
         """End the connection and wait for the thread."""
@@ -239,12 +242,10 @@ class Dialer:
             self._thread.join()
 
 
-def _serve_until_broken(serve: Callable[[FrameSocket], None], frames: FrameSocket) -> bool:
+def _serve_until_broken(serve: Callable[[FrameSocket], None], frames: FrameSocket) -> None:
     try:
         serve(frames)
     except QKDError as error:
         _log.info("link connection ended: %s", error)
-        return not isinstance(error, ConfigurationError)
     finally:
         frames.close()
-    return True

@@ -175,15 +175,24 @@ class LinkWorker:
 
     def serve(self, frames: FrameSocket) -> None:
         """Run one connection to its end; called in a thread of the transport."""
-        connection = Connection(
-            frames, self._secret, site=self._site, peer=self.peer, connects=self._connects
-        )
+        connection = self._authenticate(frames)
         self._post(partial(self._up, connection))
         try:
             while True:
                 self._post(partial(self._receive, connection, connection.receive()))
         finally:
             self._post(partial(self._down, connection))
+
+    def _authenticate(self, frames: FrameSocket) -> Connection:
+        try:
+            return Connection(
+                frames, self._secret, site=self._site, peer=self.peer, connects=self._connects
+            )
+        except ProtocolError as error:
+            # Who listens hears strangers all day; who connects has a wrong secret or address.
+            if self._connects:
+                self.notify(error)
+            raise
 
     def _post(self, task: Callable[[], None]) -> None:
         while True:

@@ -25,6 +25,7 @@ from qkd_hal.errors import (
 from qkd_hal.key_ids import KeyPlace
 from qkd_hal.keys import KeyId, KeyRef, Origin, Provenance, QuantumKey
 from qkd_hal.pool import Filler, MemoryStore, Pool, SQLiteStore
+from qkd_hal.pool.limits import FailureLimit
 from qkd_hal.sources import KeySource
 
 if TYPE_CHECKING:
@@ -125,7 +126,20 @@ def test_a_forged_id_never_reaches_what_is_open(sites: TwoSites, mocker: MockerF
         with pytest.raises(KeyNotFoundError):
             sites.bob.source.take(KeyRef("alice", key_id))
     assert take.call_count == 0
-    assert link.refused == 2
+    assert link.limit.count == 2
+
+
+def test_too_many_failures_are_not_even_opened(sites: TwoSites) -> None:
+    sites.fill()
+    ref = sites.alice.source.reserve("bob").ref
+    link = sites.bob._links["alice"]
+    link.limit = FailureLimit(rate=0, burst=1)
+    with pytest.raises(KeyNotFoundError, match="forged"):
+        sites.bob.source.take(KeyRef("alice", KeyId.random()))
+    with pytest.raises(KeyNotFoundError, match="too many"):
+        sites.bob.source.take(ref)
+    link.limit = FailureLimit()
+    sites.bob.source.take(ref)
 
 
 def test_an_id_of_our_own_keys_is_not_served_to_us(sites: TwoSites) -> None:
@@ -374,6 +388,29 @@ def test_a_clean_restart_of_both_loses_nothing(
     assert _take_all(sites, list(rest)) == list(rest.values())
 
 
+def test_an_address_in_use_does_not_cost_what_remained(
+    two_sites: Callable[..., TwoSites], stores: Callable[[str], SQLiteStore]
+) -> None:
+    sites = two_sites(stores)
+    sites.fill()
+    one = sites.alice.source.reserve("bob")
+    sites.bob.close()
+    with Pool(stores("bob"), site="bob") as again, pytest.raises(LinkError, match="listen"):
+        again.link("alice", sites.address, listen=True, secret=SECRET)
+    sites.start("bob")
+    sites.ready()
+    assert sites.bob.source.take(one.ref).matches(one.key)
+
+
+def test_what_was_offered_is_wiped_in_memory(sites: TwoSites) -> None:
+    sites.bob.accept_blocks("alice", sites.devices["bob"])
+    with sites.devices["alice"].reserve("bob", 100) as reservation:
+        material = bytearray(sites.devices["alice"].history[reservation.ref])
+    worker = sites.alice._links["bob"].worker
+    worker.offer(material, reservation.ref, sites.devices["alice"].provenance, 5)
+    assert not any(material)
+
+
 def test_leases_outlive_a_cut_link(two_sites: Callable[..., TwoSites]) -> None:
     sites = two_sites()
     sites.fill(2, size=4096)
@@ -481,6 +518,7 @@ def test_a_wrong_secret_never_connects(two_sites: Callable[..., TwoSites]) -> No
         stranger.link("alice", sites.address, listen=False, secret=bytes(32))
         with pytest.raises(DeadlineError):
             stranger.wait_ready("alice", timeout=0.3)
+        assert "does not prove" in stranger.status().spaces[0].events[0]
 
 
 def test_a_stranger_on_the_port_does_not_disturb_the_link(sites: TwoSites) -> None:

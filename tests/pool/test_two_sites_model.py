@@ -5,7 +5,8 @@ single effect: before a write, after it, before a message. What must hold, whate
 
 - no byte is given to the initiator twice, and none to the responder twice;
 - both get the same bytes, or the responder gets nothing;
-- the responder does get them unless it crashed, or somebody restored a backup;
+- the responder does get what was reserved while in touch, unless it crashed later, or
+  somebody restored a backup;
 - honest sites never accuse each other of breaking the protocol.
 """
 
@@ -231,7 +232,7 @@ class TwoSites(RuleBasedStateMachine):
 
     def _deliver(self, site: Site) -> bool:
         """Deliver the oldest message that *site* sent."""
-        if not self._connected or not site.outbox:
+        if not self._connected or not site.outbox or self._peer(site).core is None:
             return False
         self._act(self._peer(site), "receive", decode(site.outbox.pop(0)))
         return True
@@ -321,6 +322,8 @@ class TwoSites(RuleBasedStateMachine):
             block = core.owner.blocks[allocation.number].origin
             assert block is not None
             key = Key(name, core, allocation, block, bytes(allocation.material))
+            # Out of touch, a lease may be served that the peer has lost since.
+            key.safe = core.owner.ready
             assert not key.places & self.initiated, "bytes given to the initiator twice"
             assert key.material == self._truth(key), "not the device's bytes"
             self.initiated |= key.places
