@@ -6,7 +6,7 @@ import queue
 from threading import Thread
 from typing import TYPE_CHECKING
 
-from qkd_hal.errors import ConfigurationError, QKDError
+from qkd_hal.errors import ConfigurationError, DeviceError, QKDError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +51,8 @@ class Fetcher:
                 self._fetch(offer)
             except QKDError as error:
                 self._failed(offer, error)
+            except Exception as error:  # noqa: BLE001 - a bug of a device must not end filling
+                self._failed(offer, DeviceError(f"a bug in the device: {type(error).__name__}"))
 
     def _fetch(self, offer: Offer) -> None:
         if self.source is None:

@@ -264,6 +264,16 @@ def test_a_block_that_the_peer_cannot_fetch_is_void(sites: TwoSites) -> None:
     assert sites.alice.status().spaces[0].blocks == 0
 
 
+def test_a_bug_of_the_peers_device_voids_one_block_only(
+    sites: TwoSites, mocker: MockerFixture
+) -> None:
+    take = mocker.patch.object(sites.devices["bob"], "take", side_effect=ZeroDivisionError)
+    with pytest.raises(LinkError, match="device"):
+        sites.fill()
+    mocker.stop(take)
+    sites.fill()
+
+
 def test_a_block_is_refused_where_no_device_is_attached(sites: TwoSites) -> None:
     with (
         sites.devices["alice"].reserve("bob", 100) as reservation,
