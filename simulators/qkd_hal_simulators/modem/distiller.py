@@ -52,8 +52,8 @@ _LAST_PAUSE_SECONDS = 2.0
 class QuantumWork(Protocol):
     """What the distilling thread does for its end of the quantum channel."""
 
-    def __call__(self, session: DistillationSession) -> None:
-        """Hand over new detections, or see to the emission log."""
+    def __call__(self, session: DistillationSession) -> Iterable[Event]:
+        """Hand over new detections, or see to the emission log; return what came of it."""
         ...
 
 
@@ -99,7 +99,7 @@ class Distiller:
             self._waker.clear()
             for message in self._channel.received():
                 self._receive(message)
-            self._quantum(self._session)
+            self._handle(self._quantum(self._session))
             self._send()
             self._tick()
 

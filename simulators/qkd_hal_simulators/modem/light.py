@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from qkd_hal_simulators.physics.source import LightSource
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qkd_hal.distillation.session import DistillationParameters, DistillationSession
+    from qkd_hal.distillation.session import DistillationParameters, DistillationSession, Event
     from qkd_hal_simulators.modem.record import LinkRecord
     from qkd_hal_simulators.modem.sockets import Waker
     from qkd_hal_simulators.settings import ModemSettings
@@ -51,6 +52,8 @@ class EmittingEnd:
         socket: zmq.Socket[bytes],
         record: LinkRecord,
         hungry: Callable[[], bool],
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         parameters = settings.preset.parameters
         rng = physical_generator(SystemEntropy() if settings.seed is None else settings.seed)
@@ -61,7 +64,7 @@ class EmittingEnd:
         # number means a second pulse, and light from before is known by its number.
         self._log = FrameLog(intensities=source.intensities, first_pulse=time.time_ns())
         self._budget = _pulses_ahead(settings)
-        self._hungry = hungry
+        self._clock = clock
         self._full_since: float | None = None
         self.thread = Emitter(
             socket,
@@ -76,14 +79,15 @@ class EmittingEnd:
         """Give the engine the log."""
         session.attach_emissions(self._log)
 
-    def work(self, session: DistillationSession) -> None:
-        """Forget light that no block came of, so that fresh light can be sent."""
+    def work(self, session: DistillationSession) -> list[Event]:
+        """Begin anew, with new light, when no block comes of all that was sent."""
         stalled = self._log.held >= self._budget and session.waiting_for is Waiting.DETECTIONS
         if not stalled or self._full_since is None:
-            self._full_since = time.monotonic() if stalled else None
-        elif time.monotonic() - self._full_since > _STALL_SECONDS:
+            self._full_since = self._clock() if stalled else None
+        elif self._clock() - self._full_since > _STALL_SECONDS:
             self._full_since = None
-            self._log.discard(self._log.end)
+            return session.abort("the light was lost on its way")
+        return []
 
 
 class ReceivingEnd:
@@ -111,13 +115,12 @@ class ReceivingEnd:
     def attach(self, session: DistillationSession) -> None:
         """The engine takes detections as they come."""
 
-    def work(self, session: DistillationSession) -> None:
+    def work(self, session: DistillationSession) -> list[Event]:
         """Hand what was detected to the engine, while it needs any."""
-        while session.waiting_for is Waiting.DETECTIONS and not session.paused:
-            try:
+        with suppress(queue.Empty):
+            while session.waiting_for is Waiting.DETECTIONS and not session.paused:
                 session.add_detections(self.thread.batches.get_nowait())
-            except queue.Empty:
-                return
+        return []
 
 
 def _pulses_ahead(settings: ModemSettings) -> int:

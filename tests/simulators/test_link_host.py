@@ -1,0 +1,288 @@
+"""The small parts around the engine: what is reported, wanted, believed and remembered."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import zmq
+from click.testing import CliRunner
+
+from qkd_hal.distillation.report import BlockReport
+from qkd_hal.distillation.session import DistillationSession, Role, Waiting
+from qkd_hal.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    DistillationError,
+    PadExhaustedError,
+    QBERError,
+)
+from qkd_hal_simulators._cli import modem
+from qkd_hal_simulators.modem.appetite import Appetite
+from qkd_hal_simulators.modem.classical import ClassicalChannel
+from qkd_hal_simulators.modem.light import EmittingEnd, shared_parameters
+from qkd_hal_simulators.modem.record import LinkRecord
+from qkd_hal_simulators.modem.workers import Workers
+from qkd_hal_simulators.settings import PRESETS, ChannelSettings, ModemSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_mock import MockerFixture
+
+    from tests.simulators.conftest import OpenStore
+
+GOOD = BlockReport(
+    block=0,
+    pulses=1000,
+    detections=500,
+    sifted_bits=300,
+    test_bits=100,
+    qber=0.02,
+    key_qber=0.02,
+    leak_bits=50,
+    secret_bits=120,
+    net_bits=100,
+)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def some_settings(directory: Path, **changes: object) -> ModemSettings:
+    settings = ModemSettings(
+        site="alice",
+        peer="bob",
+        first=True,
+        emits=True,
+        quantum="127.0.0.1:0",
+        classical="127.0.0.1:0",
+        app="127.0.0.1:0",
+        directory=directory,
+        preset=PRESETS["short"],
+    )
+    return replace(settings, **changes)  # type: ignore[arg-type]
+
+
+def test_the_rate_counts_net_bits_from_the_first_photon_to_the_last_secret_bit(
+    clock: Clock,
+) -> None:
+    record = LinkRecord(clock=clock)
+    assert record.snapshot()["secret_key_rate_bps"] is None
+    record.light()
+    clock.now += 2
+    record.light()
+    record.distilled(GOOD)
+    clock.now += 2
+    record.distilled(GOOD)
+    clock.now += 100
+    assert record.snapshot()["secret_key_rate_bps"] == pytest.approx(200 / 4)
+
+
+def test_totals_count_bad_blocks_too_but_their_bits_are_no_key(clock: Clock) -> None:
+    record = LinkRecord(clock=clock)
+    record.distilled(GOOD)
+    record.aborted(QBERError("too many"), replace(GOOD, qber=0.25, net_bits=0, secret_bits=0))
+    details = record.snapshot()["details"]
+    assert isinstance(details, dict)
+    assert (details["pulses"], details["secret_bits"], details["net_bits"]) == (2000, 120, 100)
+    assert (details["blocks"], details["aborted_blocks"]) == (1, 1)
+    assert details["last_abort"] == "qber"
+    assert details["reconciliation_efficiency"] == pytest.approx(GOOD.efficiency)
+    assert record.snapshot()["qber"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("error", "alarm"),
+    [
+        (QBERError("x"), "qber-high"),
+        (AuthenticationError("x"), "authentication"),
+        (PadExhaustedError("x"), "pad-low"),
+    ],
+)
+def test_bad_blocks_raise_alarms_and_a_good_one_ends_them(
+    clock: Clock, error: DistillationError, alarm: str
+) -> None:
+    record = LinkRecord(clock=clock)
+    record.heard()
+    record.aborted(error, GOOD)
+    assert record.snapshot()["alarms"] == [alarm]
+    record.distilled(GOOD)
+    assert record.snapshot()["alarms"] == []
+
+
+def test_a_silent_peer_means_that_the_link_is_down(clock: Clock) -> None:
+    record = LinkRecord(clock=clock)
+    assert (record.link_up, record.snapshot()["alarms"]) == (False, ["link-down"])
+    record.heard()
+    clock.now += 2.9
+    assert record.link_up
+    clock.now += 0.2
+    assert not record.link_up
+
+
+def test_appetite_ends_at_high_water_and_returns_below_low_water(store: OpenStore) -> None:
+    appetite = Appetite(store.keys, high_water=200)
+    store.add(0, bytes(398))
+    assert appetite.update()
+    store.add(1, bytes(4))
+    assert not appetite.update()
+    store.keys.reserve(50, 1)
+    assert not appetite.update()
+    store.keys.reserve(2, 1)
+    assert appetite.update()
+
+
+def test_the_emptier_space_decides(store: OpenStore) -> None:
+    store.blocks.add(0, bytearray(400), bytearray(128))  # the own half is not confirmed yet
+    assert store.keys.remaining(own=False) == 200
+    assert Appetite(store.keys, high_water=100).update()
+
+
+@pytest.fixture
+def line(clock: Clock) -> Iterator[tuple[ClassicalChannel, zmq.Socket[bytes]]]:
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.PAIR) as far,
+        context.socket(zmq.PAIR) as near,
+    ):
+        far.bind("inproc://line")
+        near.connect("inproc://line")
+        yield ClassicalChannel(near, clock=clock), far
+
+
+def test_engine_messages_cross_and_foreign_ones_do_not(
+    line: tuple[ClassicalChannel, zmq.Socket[bytes]],
+) -> None:
+    channel, far = line
+    for raw in (b"Eone", b"", b"Xtwo", b"H\1", b"Ethree"):
+        far.send(raw)
+    assert [message for message in channel.received() if message] == [b"one", b"three"]
+    assert channel.send(b"four")
+    assert far.recv() == b"Efour"
+
+
+def test_hunger_is_believed_for_a_while_or_until_it_is_taken_back(
+    line: tuple[ClassicalChannel, zmq.Socket[bytes]], clock: Clock
+) -> None:
+    channel, far = line
+    far.send(b"H\1")
+    assert list(channel.received()) == [b""]
+    assert channel.peer_hungry
+    clock.now += 3.1
+    assert not channel.peer_hungry
+    for raw, believed in ((b"H\1", True), (b"H\0", False)):
+        far.send(raw)
+        assert list(channel.received()) == [b""]
+        assert channel.peer_hungry is believed
+
+
+def test_words_of_the_host_are_few(
+    line: tuple[ClassicalChannel, zmq.Socket[bytes]], clock: Clock
+) -> None:
+    channel, far = line
+    for _ in range(10):
+        channel.say(hungry=True)
+        clock.now += 0.1
+    assert far.recv() == b"H\1"
+    assert far.recv() == b"H\1"
+    assert not far.poll(0)
+
+
+def test_a_flood_is_handled_in_portions(
+    line: tuple[ClassicalChannel, zmq.Socket[bytes]],
+) -> None:
+    channel, far = line
+    for _ in range(100):
+        far.send(b"")
+    assert len(list(channel.received())) == 16
+
+
+def test_a_failing_thread_ends_the_others_and_its_failure_is_raised() -> None:
+    stop = threading.Event()
+
+    def wait(stop: threading.Event) -> None:
+        stop.wait(30)
+
+    def fail(_: threading.Event) -> None:
+        raise LookupError("broken")
+
+    def work() -> None:
+        with Workers(stop) as workers:
+            workers.start("waits", wait)
+            workers.start("fails", fail)
+            stop.wait(30)
+
+    with pytest.raises(LookupError, match="broken"):
+        work()
+
+
+def test_settings_that_both_ends_share_are_in_the_parameters(tmp_path: Path) -> None:
+    alice = some_settings(tmp_path)
+    bob = some_settings(tmp_path, site="bob", peer="alice", first=False, emits=False)
+    assert shared_parameters(alice).digest() == shared_parameters(bob).digest()
+    longer = replace(bob, channel=ChannelSettings(length_km=6))
+    renamed = replace(bob, site="carol")
+    for other in (longer, renamed):
+        assert shared_parameters(other).digest() != shared_parameters(alice).digest()
+
+
+@pytest.mark.parametrize("changes", [{"peer": "alice"}, {"high_water": 0}, {"site": "no spaces"}])
+def test_senseless_settings_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"name|high-water"):
+        some_settings(tmp_path, **changes)
+
+
+@pytest.mark.parametrize("channel", [{"efficiency": 1.1}, {"length_km": -1}, {"misalignment": -1}])
+def test_impossible_channels_are_refused(channel: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match="impossible"):
+        ChannelSettings(**channel)
+
+
+def test_an_emitter_stops_ahead_of_the_detector_and_begins_anew_when_light_was_lost(
+    tmp_path: Path, mocker: MockerFixture, clock: Clock
+) -> None:
+    with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
+        end = EmittingEnd(some_settings(tmp_path), socket, LinkRecord(), lambda: True, clock=clock)
+        session = mocker.create_autospec(DistillationSession, instance=True, role=Role.EMITTER)
+        session.waiting_for = Waiting.DETECTIONS
+        while end.thread._wanted():
+            end._log.add(np.zeros(1 << 16, np.uint8))
+        blocks = shared_parameters(some_settings(tmp_path)).detections_per_block
+        assert 4 * blocks < end._log.held < 40 * blocks
+        for seconds in (0, 9):
+            clock.now += seconds
+            assert end.work(session) == []
+        clock.now += 2
+        end.work(session)
+        session.abort.assert_called_once()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["alice", "--dir", "x"],
+        ["alice", "--dir", "x", "--bind", "7100"],
+        ["alice", "--dir", "x", "--bind", "localhost:port"],
+        ["bob", "--connect", "127.0.0.1:1"],
+        ["alice", "--dir", "x", "--bind", "h:1", "--efficiency", "2"],
+        ["secret"],
+        ["eve", "--listen", "127.0.0.1:0"],
+    ],
+)
+def test_wrong_command_lines_exit_with_2(line: list[str]) -> None:
+    assert CliRunner().invoke(modem, line).exit_code == 2
