@@ -304,6 +304,28 @@ def test_a_lost_stored_is_settled_by_the_next_block(make_pair: MakePair) -> None
     assert pair.emitter.active[0] == pair.detector.active[0]
 
 
+@pytest.mark.parametrize("kind", [Stored, Tag])
+def test_forged_closing_tags_confirm_nothing(make_pair: MakePair, kind: type[Message]) -> None:
+    """The detector's STORED, and the emitter's TAG alone, with one bit changed."""
+    pair = make_pair()
+
+    def forge(to_emitter: bool, raw: bytes) -> list[bytes]:
+        frame = decode(raw)
+        if not isinstance(frame.message, kind) or to_emitter is not (kind is Stored):
+            return [raw]
+        assert isinstance(frame.message, Tag | Stored)
+        changed = replace(frame.message, tag=flipped(frame.message.tag))
+        return [encode(replace(frame, message=changed))]
+
+    pair.tamper = forge
+    pair.photons()
+    pair.run()
+    assert list(pair.emitter.pending) == [0]
+    assert (0 in pair.detector.active) is (kind is Stored)
+    pair.tamper = lambda _, message: [message]
+    recover(pair)
+
+
 def test_a_lost_final_tag_drops_the_block(make_pair: MakePair) -> None:
     pair = make_pair()
     pair.tamper = lose(Tag, from_emitter=True)
@@ -481,6 +503,7 @@ def test_pulses_are_spent_by_an_aborted_block_too(make_pair: MakePair) -> None:
         lambda d: replace(d, end_pulse=d.end_pulse + 10**6),
         lambda d: replace(d, end_pulse=d.first_pulse),
         lambda d: replace(d, gaps=pack_gaps(np.arange(d.count) + d.end_pulse, 0)),
+        lambda d: replace(d, count=800, gaps=bytes(800), bases=bytes(100)),
     ],
 )
 def test_impossible_detections_spend_nothing(
@@ -515,7 +538,8 @@ def test_malformed_messages_end_the_block(
     pair.tamper = rewrite(pair, kind, change)
     pair.photons()
     pair.run()
-    assert pair.detector.aborts or pair.emitter.aborts
+    errors = {type(abort.error) for abort in pair.detector.aborts + pair.emitter.aborts}
+    assert ProtocolError in errors
     assert not pair.emitter.ever
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from qkd_hal.distillation.finite_key import single_photon_secret_bits
 from qkd_hal.distillation.messages import Hello, ParityReply, Sift, Tag, Verify, decode
 from qkd_hal.distillation.parameters import DistillationParameters
 from qkd_hal.distillation.session import (
@@ -108,6 +109,27 @@ def test_the_leak_is_what_was_sent(make_pair: MakePair) -> None:
         pad = pair.parameters.pad_refill_bytes
         assert report.net_bits == report.secret_bits - 8 * pad == 8 * len(host.active[0])
         assert report.epsilon >= pair.parameters.eps_sec + pair.parameters.eps_cor
+
+
+def test_the_length_books_all_that_was_revealed(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.photons()
+    pair.run()
+    report = pair.emitter.distilled[0].report
+    # 30 of the 128 hash bits are log2(2 / eps_cor) for eps_cor = 1e-9: the formula's own.
+    revealed = report.leak_bits + 128 - 30
+    counts = report.sifted_bits, report.test_bits, report.qber or 0.0
+    expected = single_photon_secret_bits(*counts, revealed, 1e-6, 1e-9)
+    assert report.secret_bits == expected // 8 * 8
+
+
+def test_a_key_that_does_not_refill_the_pads_is_an_abort(make_pair: MakePair) -> None:
+    pair = make_pair(pad_refill_bytes=1024)
+    pair.photons()
+    pair.run()
+    for host in both(pair):
+        assert isinstance(host.aborts[0].error, NoSecretKeyError)
+    assert pair.emitter.aborts[0].report.secret_bits > 0
 
 
 def test_each_tag_costs_a_mask_and_each_block_brings_more(make_pair: MakePair) -> None:
