@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["json_option", "print_json", "print_pairs", "print_table", "printable"]
 
+_LARGE = 1000.0  # figures from here on need no digits behind the point
 _UNSHOWN = "\N{REPLACEMENT CHARACTER}"
 
 json_option = click.option(
@@ -42,12 +43,23 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     Console(markup=False, highlight=False).print(table)
 
 
-def print_pairs(pairs: Mapping[str, object], *, title: str = "") -> None:
-    """Print names and values below one another; absent values as a dash."""
-    from rich.console import Console
-    from rich.table import Table
+def print_pairs(pairs: Mapping[str, object], *, title: str) -> None:
+    """Print *title*, then names and values below one another; absent values as a dash."""
+    click.echo(printable(title))
+    rows = [(name.replace("_", " "), _figure(value)) for name, value in pairs.items()]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        click.echo(printable(f"  {name:{width}}  {value}"))
 
-    table = Table(title=title or None, title_justify="left", show_header=False)
-    for name, value in pairs.items():
-        table.add_row(printable(name.replace("_", " ")), "-" if value is None else printable(value))
-    Console(markup=False, highlight=False).print(table)
+
+def _figure(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.4g}" if abs(value) < _LARGE else f"{value:,.0f}"
+    return str(value)

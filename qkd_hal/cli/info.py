@@ -44,5 +44,5 @@ def _to_json(info: DeviceInfo) -> dict[str, object]:
     }
 
 
-def _to_text(value: object) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)
+def _to_text(value: object) -> object:
+    return ", ".join(value) if isinstance(value, list) else value

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from qkd_hal import errors
+from qkd_hal.cli._output import print_pairs
 from qkd_hal.cli._run import EXIT_INTERRUPTED, run
 
 if TYPE_CHECKING:
@@ -92,3 +93,14 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     program = f"{sys.executable} -m qkd_hal --help | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (True, "yes"), (1234567, "1,234,567"), (0.012345, "0.01234"), (5e4, "50,000")],
+)
+def test_figures_are_written_for_people(
+    value: object, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_pairs({"some_name": value, "x": "\x1b[31m"}, title="a title")
+    assert capsys.readouterr().out == f"a title\n  some name  {text}\n  x          \ufffd[31m\n"

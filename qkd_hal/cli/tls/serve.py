@@ -75,7 +75,9 @@ def serve(
         facts = {"listening": _text(server.address), "link": site.pool(pool_name).link}
         if yardstick:
             facts |= _start_yardstick(stack, context, yardstick)
-        print_json(facts) if as_json else print_pairs(facts)
+        print_json(facts) if as_json else print_pairs(
+            facts, title="TLS 1.3 on quantum keys, until Ctrl-C"
+        )
         server.serve_forever()
 
 
