@@ -97,7 +97,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (True, "yes"), (1234567, "1,234,567"), (0.012345, "0.01234"), (5e4, "50,000")],
+    [(None, "-"), (True, "yes"), (1234567, "1,234,567"), (0.0123, "0.0123"), (5e4, "50,000")],
 )
 def test_figures_are_written_for_people(
     value: object, text: str, capsys: pytest.CaptureFixture[str]
