@@ -1,12 +1,10 @@
-"""Randomness of the simulated modem: the operating system's, or a seed to replay a run."""
+"""Randomness of the simulated modem: the operating system's."""
 
 from __future__ import annotations
 
 import os
 
-import numpy as np
-
-__all__ = ["SeededEntropy", "SystemEntropy"]
+__all__ = ["SystemEntropy"]
 
 
 class SystemEntropy:
@@ -15,14 +13,3 @@ class SystemEntropy:
     def read_into(self, view: memoryview) -> None:
         """Fill *view* with random bytes."""
         view[:] = os.urandom(len(view))
-
-
-class SeededEntropy:
-    """The same bytes in every run: for tests that must replay, never for keys."""
-
-    def __init__(self, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
-
-    def read_into(self, view: memoryview) -> None:
-        """Fill *view* with bytes that *seed* determines."""
-        view[:] = self._rng.bytes(len(view))

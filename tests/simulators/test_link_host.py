@@ -12,7 +12,7 @@ import zmq
 from click.testing import CliRunner
 
 from qkd_hal.distillation.report import BlockReport
-from qkd_hal.distillation.session import DistillationSession, Role, Waiting
+from qkd_hal.distillation.session import BlockDropped, DistillationSession, Role, Waiting
 from qkd_hal.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -23,9 +23,16 @@ from qkd_hal.errors import (
 from qkd_hal_simulators._cli import modem
 from qkd_hal_simulators.modem.appetite import Appetite
 from qkd_hal_simulators.modem.classical import ClassicalChannel
+from qkd_hal_simulators.modem.distiller import Distiller
 from qkd_hal_simulators.modem.light import EmittingEnd, shared_parameters
+from qkd_hal_simulators.modem.quantum import Receiver
 from qkd_hal_simulators.modem.record import LinkRecord
+from qkd_hal_simulators.modem.sockets import Waker, attach
 from qkd_hal_simulators.modem.workers import Workers
+from qkd_hal_simulators.physics.detector import Detector
+from qkd_hal_simulators.physics.fibre import Fibre
+from qkd_hal_simulators.physics.frame import PhotonFrame
+from qkd_hal_simulators.physics.random import physical_generator
 from qkd_hal_simulators.settings import PRESETS, ChannelSettings, ModemSettings
 
 if TYPE_CHECKING:
@@ -286,3 +293,78 @@ def test_an_emitter_stops_ahead_of_the_detector_and_begins_anew_when_light_was_l
 )
 def test_wrong_command_lines_exit_with_2(line: list[str]) -> None:
     assert CliRunner().invoke(modem, line).exit_code == 2
+
+
+def test_what_is_no_light_is_dropped_and_the_receiver_goes_on(waker: Waker) -> None:
+    stop = threading.Event()
+    with (
+        zmq.Context() as context,
+        context.socket(zmq.PAIR) as far,
+        context.socket(zmq.PAIR) as near,
+    ):
+        far.bind("inproc://fibre")
+        near.connect("inproc://fibre")
+        receiver = Receiver(
+            near,
+            Fibre(0.0),
+            Detector(1.0, 0.0, 0.0, 0.5),
+            physical_generator(1),
+            waker,
+            LinkRecord(),
+        )
+        far.send(b"noise")
+        far.send(PhotonFrame(7, 10, np.arange(10), np.full(10, 4, np.uint8)).to_bytes())
+        with Workers(stop) as workers:
+            workers.start("receiver", receiver.run)
+            batch = receiver.batches.get(timeout=10)
+        assert (batch.first_pulse, batch.pulses.size) == (7, 10)
+
+
+def test_the_waker_wakes_a_poller_until_it_is_cleared(waker: Waker) -> None:
+    poller = zmq.Poller()
+    poller.register(waker.fileno(), zmq.POLLIN)
+    waker.clear()
+    assert not poller.poll(0)
+    for _ in range(100_000):  # far more than the pipe holds
+        waker.set()
+    assert poller.poll(0)
+    while poller.poll(0):
+        waker.clear()
+
+
+def test_an_address_that_cannot_be_bound_is_a_configuration_error() -> None:
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        taken = attach(socket, "127.0.0.1:0", bind=True)
+        with (
+            context.socket(zmq.PULL) as second,
+            pytest.raises(ConfigurationError, match="cannot bind"),
+        ):
+            attach(second, taken, bind=True)
+
+
+def test_a_dropped_block_is_erased(store: OpenStore, mocker: MockerFixture) -> None:
+    store.add(3, bytes(40), confirm=False)
+    session = mocker.create_autospec(DistillationSession, instance=True)
+    session.start.return_value = [BlockDropped(3)]
+    session.outgoing.return_value = []
+    session.waiting_for = Waiting.DETECTIONS
+    stop = threading.Event()
+    stop.set()
+    with zmq.Context() as context, context.socket(zmq.PAIR) as socket:
+        Distiller(
+            session,
+            ClassicalChannel(socket),
+            store.blocks,
+            LinkRecord(),
+            Appetite(store.keys, high_water=1),
+            lambda _: [],
+            mocker.MagicMock(),
+        ).run(stop)
+    assert store.keys.unconfirmed() == []
+
+
+@pytest.fixture
+def waker() -> Iterator[Waker]:
+    made = Waker()
+    yield made
+    made.close()

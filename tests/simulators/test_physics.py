@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from qkd_hal.errors import ProtocolError, UsageError
-from qkd_hal_simulators.entropy import SeededEntropy
+from qkd_hal_simulators.entropy import SystemEntropy
 from qkd_hal_simulators.physics.detector import Detector
 from qkd_hal_simulators.physics.emission_log import FrameLog
 from qkd_hal_simulators.physics.eve import InterceptResend
@@ -96,9 +96,11 @@ def test_distinct_positions_are_distinct_and_as_many_as_the_probability_says() -
     assert_rate(found.size, 10_000, 0.4)
 
 
-def test_generator_from_entropy_replays_a_seed_and_differs_between_seeds() -> None:
-    draws = [physical_generator(SeededEntropy(seed)).bytes(16) for seed in (1, 1, 2)]
+def test_a_generator_replays_its_seed_and_takes_its_entropy() -> None:
+    draws = [physical_generator(seed).bytes(16) for seed in (1, 1, 2)]
     assert draws[0] == draws[1] != draws[2]
+    fresh = [physical_generator(SystemEntropy()).bytes(16) for _ in range(2)]
+    assert fresh[0] != fresh[1]
 
 
 def test_source_has_poissonian_light_and_biased_bases() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import zmq
 
@@ -25,20 +25,12 @@ if TYPE_CHECKING:
     from qkd_hal_simulators.physics.fibre import Fibre
     from qkd_hal_simulators.physics.source import LightSource
 
-__all__ = ["MAX_FRAME_BYTES", "QUEUED_FRAMES", "Emitter", "QuantumEnd", "Receiver"]
+__all__ = ["MAX_FRAME_BYTES", "QUEUED_FRAMES", "Emitter", "Receiver"]
 
 _LOG = logging.getLogger("qkd_hal.modem.quantum")
 QUEUED_FRAMES = 4  # in a socket: enough to keep both ends busy
 _QUEUED_BATCHES = 8  # between receiver and distillation
 _SLICE_MS = 50
-
-
-class QuantumEnd(Protocol):
-    """A thread's work at one end of the fibre."""
-
-    def run(self, stop: threading.Event) -> None:
-        """Emit or receive until *stop* is set."""
-        ...
 
 
 class Emitter:
