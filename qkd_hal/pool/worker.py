@@ -301,6 +301,10 @@ class LinkWorker:
         self._changed()
 
     def _changed(self) -> None:
+        self._refreshing = False
+        self._wake_watchers()
+
+    def _wake_watchers(self) -> None:
         for watcher in list(self.watchers):
             watcher.set()
 
@@ -323,11 +327,12 @@ class LinkWorker:
             _finish(granted, None, error)
 
     def _refresh(self) -> None:
-        self._refreshing = False
+        # `_refreshing` stays set until the peer's next message: a stock that is all leased
+        # must not wake this thread, and so stall the handshakes, for every key.
         owner = self.core.owner
         if owner.ready and owner.waiting == 0 and owner.available:
             self.core.lease(1)
-            self._changed()
+            self._wake_watchers()
 
     def _offer(
         self, material: bytearray, ref: KeyRef, provenance: Provenance, done: Future[int]
