@@ -29,16 +29,16 @@ _VALID = datetime.timedelta(days=1)
 
 
 class CertificateContext:
-    """TLS 1.3 with X25519 and an RSA certificate of the server: no quantum key.
+    """TLS 1.3 with an RSA certificate of the server and one of *groups*: no quantum key.
 
     Only a yardstick: no part of :mod:`qkd_hal.tls` falls back to it.
     """
 
-    def __init__(self, openssl: SSL.Context) -> None:
+    def __init__(self, openssl: SSL.Context, groups: tuple[str, ...]) -> None:
         openssl.set_min_proto_version(SSL.TLS1_3_VERSION)
         openssl.set_options(SSL.OP_NO_TICKET)  # as for the quantum handshakes
         openssl.set_session_cache_mode(SSL.SESS_CACHE_OFF)
-        set_groups(openssl, CLASSICAL_GROUPS)
+        set_groups(openssl, groups)
         self._openssl = openssl
 
     def wrap_socket(self, sock: socket.socket, server_side: bool = False) -> _Certified:
@@ -81,17 +81,21 @@ class _Certified:
         self._sock.close()
 
 
-def certificate_server(bits: int = 2048) -> tuple[CertificateContext, bytes]:
+def certificate_server(
+    bits: int = 2048, *, groups: tuple[str, ...] = CLASSICAL_GROUPS
+) -> tuple[CertificateContext, bytes]:
     """Return a server with a fresh RSA key of *bits*, and its certificate as PEM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
     certificate = _self_signed(key)
     openssl = SSL.Context(SSL.TLS_METHOD)
     openssl.use_privatekey(key)
     openssl.use_certificate(certificate)
-    return CertificateContext(openssl), certificate.public_bytes(Encoding.PEM)
+    return CertificateContext(openssl, groups), certificate.public_bytes(Encoding.PEM)
 
 
-def certificate_client(pem: bytes) -> CertificateContext:
+def certificate_client(
+    pem: bytes, *, groups: tuple[str, ...] = CLASSICAL_GROUPS
+) -> CertificateContext:
     """Return a client that trusts exactly the certificate in *pem*, and checks it."""
     openssl = SSL.Context(SSL.TLS_METHOD)
     store = openssl.get_cert_store()
@@ -99,7 +103,7 @@ def certificate_client(pem: bytes) -> CertificateContext:
         raise TLSError("this OpenSSL has no store for trusted certificates")
     store.add_cert(crypto.X509.from_cryptography(x509.load_pem_x509_certificate(pem)))
     openssl.set_verify(SSL.VERIFY_PEER)
-    return CertificateContext(openssl)
+    return CertificateContext(openssl, groups)
 
 
 def _self_signed(key: RSAPrivateKey) -> x509.Certificate:

@@ -66,7 +66,7 @@ def check(report: dict[str, Any], megabytes: int) -> None:
     assert (tls["protection"], tls["psk_used"]) == ("quantum+hybrid", True)
     assert (tls["provenance"], tls["simulated"]) == ("simulated", True)
     assert tls["cipher"].startswith("TLS_")
-    assert report["handshake_ms"].keys() == {"quantum", "rsa2048"}
+    assert report["handshake_ms"].keys() == {"quantum", "rsa2048", "rsa2048_x25519"}
     assert min(report["handshake_ms"].values()) > 0
     assert report["after_drain"]["refused"] is True
     assert report["after_drain"]["error"]["code"] == "keys-exhausted"

@@ -39,11 +39,18 @@ class Client:
                 self._facts["moved"] = move(connection, size).to_json()
 
     def measure(self, yardstick: tuple[str, int], certificate: bytes, rounds: int) -> None:
-        """Time quantum and RSA-2048 handshakes in turn."""
+        """Time handshakes in turn: quantum, RSA-2048 with the same key exchange, and with X25519.
+
+        The second differs in what authenticates alone; the third is weaker than both.
+        """
         from qkd_hal.tls.compare import certificate_client, time_handshakes
 
         contexts: dict[str, QKDContext | CertificateContext]
-        contexts = {"quantum": self._context, "rsa2048": certificate_client(certificate)}
+        contexts = {
+            "quantum": self._context,
+            "rsa2048": certificate_client(certificate, groups=self._context.policy.groups),
+            "rsa2048_x25519": certificate_client(certificate),
+        }
         self._facts["handshake_ms"] = time_handshakes(yardstick, contexts, rounds)
 
     def drain(self) -> None:

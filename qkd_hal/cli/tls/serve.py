@@ -17,6 +17,7 @@ from qkd_hal.cli.tls.exchange import drop, echo
 from qkd_hal.errors import QKDError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from qkd_hal.tls import QKDContext
@@ -43,7 +44,7 @@ logger = logging.getLogger("qkd_hal.cli")
     "--yardstick",
     type=click.IntRange(min=1),
     metavar="ROUNDS",
-    help="Also answer ROUNDS handshakes each with quantum keys and an RSA-2048 certificate.",
+    help="Also answer ROUNDS handshakes each with quantum keys and RSA-2048 certificates.",
 )
 @config_option
 @pool_option
@@ -82,12 +83,14 @@ def serve(
 
 
 def _start_yardstick(stack: ExitStack, context: QKDContext, rounds: int) -> dict[str, str]:
+    from qkd_hal.tls import CLASSICAL_GROUPS
     from qkd_hal.tls.compare import certificate_server
 
-    certified, pem = certificate_server()
+    # The client chooses the group: first the one of the quantum handshake, then X25519 alone.
+    certified, pem = certificate_server(groups=(*context.policy.groups, *CLASSICAL_GROUPS))
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
     thread = threading.Thread(
-        target=_answer, args=(listener, (context, certified), rounds), name="yardstick"
+        target=_answer, args=(listener, (context, certified, certified), rounds), name="yardstick"
     )
     thread.start()
     stack.callback(thread.join)
@@ -96,7 +99,7 @@ def _start_yardstick(stack: ExitStack, context: QKDContext, rounds: int) -> dict
 
 
 def _answer(
-    listener: socket.socket, contexts: tuple[QKDContext, CertificateContext], rounds: int
+    listener: socket.socket, contexts: Sequence[QKDContext | CertificateContext], rounds: int
 ) -> None:
     from qkd_hal.tls.compare import answer_handshakes
 
