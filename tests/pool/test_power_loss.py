@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SPACE = Space("alice", "bob")
-OPEN = CFUNCTYPE(c_int, c_void_p, c_char_p, c_void_p, c_int, POINTER(c_int))
+# The name stays a raw pointer: SQLite keeps it for as long as the file is open.
+OPEN = CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_int, POINTER(c_int))
 SYNC = CFUNCTYPE(c_int, c_void_p, c_int)
 
 
@@ -78,12 +79,12 @@ class Disk:
         assert self._library.sqlite3_vfs_unregister(ctypes.byref(self._vfs)) == 0
         assert self._library.sqlite3_vfs_register(self._base, 1) == 0
 
-    def _on_open(self, _vfs: int, name: bytes | None, file: int, flags: int, out: Any) -> int:
+    def _on_open(self, _vfs: int, name: int | None, file: int, flags: int, out: Any) -> int:
         result = int(self._base.contents.open(self._base, name, file, flags, out))
         slot = ctypes.cast(file, POINTER(c_void_p))
         original = slot.contents.value
         if result == 0 and name is not None and original is not None:
-            self._paths[file] = Path(name.decode())
+            self._paths[file] = Path(ctypes.string_at(name).decode())
             slot[0] = ctypes.addressof(self._wrapped(original))
         return result
 
