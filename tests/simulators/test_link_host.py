@@ -100,6 +100,15 @@ def test_the_rate_counts_net_bits_from_the_first_photon_to_the_last_secret_bit(
     assert record.snapshot()["secret_key_rate_bps"] == pytest.approx(200 / 4)
 
 
+def test_light_is_counted_while_a_block_still_grows(clock: Clock) -> None:
+    record = LinkRecord(clock=clock)
+    record.light(1000)
+    record.light(24)
+    details = record.snapshot()["details"]
+    assert isinstance(details, dict)
+    assert (details["light_pulses"], details["pulses"]) == (1024, 0)
+
+
 def test_totals_count_bad_blocks_too_but_their_bits_are_no_key(clock: Clock) -> None:
     record = LinkRecord(clock=clock)
     record.distilled(GOOD)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["distillation_facts", "start_modems", "watch"]
 
 _POLL = 0.1  # seconds between two looks at a modem
-_COUNTS = ("pulses", "sifted_bits", "leak_bits", "secret_bits")
+_COUNTS = {"light_pulses": "pulses", "sifted_bits": "sifted bits", "secret_bits": "secret bits"}
 
 
 def start_modems(stack: ExitStack, **options: Any) -> EmulatedPair:
@@ -69,6 +69,6 @@ def distillation_facts(status: DeviceStatus) -> dict[str, object]:
 
 
 def _figures(status: DeviceStatus) -> str:
-    counts = [f"{status.details.get(name, 0):,} {name.replace('_', ' ')}" for name in _COUNTS]
+    counts = [f"{status.details.get(name, 0):,} {text}" for name, text in _COUNTS.items()]
     qber = "" if status.qber is None else f"  QBER {status.qber:.2%}"
     return "  ".join(counts) + qber

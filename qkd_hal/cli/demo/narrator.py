@@ -47,7 +47,7 @@ class _Lines:
     def show(self, fraction: float, figures: str) -> None:
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _LINE_EVERY
-            click.echo(f"  {fraction:4.0%}  {figures}", err=True)
+            click.echo(f"  {figures}", err=True)
 
 
 class _Bar:
@@ -69,7 +69,9 @@ class _Bar:
         self.progress.reset(self._task, description="")
 
     def show(self, fraction: float, figures: str) -> None:
-        self.progress.update(self._task, completed=fraction, description=figures)
+        # Before the first block nobody can say how far it is: the bar only moves.
+        total = 1.0 if fraction else None
+        self.progress.update(self._task, completed=fraction, total=total, description=figures)
 
 
 @contextmanager

@@ -64,7 +64,7 @@ class Emitter:
     def _emit_one(self) -> None:
         cells, frame = self._source.emit(self._log.end, self._frame_pulses)
         self._log.add(cells)
-        self._record.light()
+        self._record.light(frame.pulse_count)
         try:
             self._socket.send(frame.to_bytes(), zmq.NOBLOCK)
         except zmq.Again:  # the fibre was unplugged since poll(): the light is lost
@@ -108,5 +108,5 @@ class Receiver:
             return
         arrived = self._fibre.transmit(frame, self._rng)
         self.batches.put(self._detector.detect(arrived, self._rng))
-        self._record.light()
+        self._record.light(frame.pulse_count)
         self._waker.set()

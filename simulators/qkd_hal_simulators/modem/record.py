@@ -40,6 +40,7 @@ class LinkRecord:
         self._clock = clock
         self._lock = threading.Lock()
         self._totals = dict.fromkeys((*_COUNTED, "secret_bits"), 0)
+        self._light_pulses = 0
         self._net_bits = 0
         self._blocks = 0
         self._aborted = 0
@@ -52,9 +53,10 @@ class LinkRecord:
         self._heard: float | None = None
         self._alarms: set[Alarm] = set()
 
-    def light(self) -> None:
-        """Photons were emitted or arrived: the run's clock starts with the first."""
+    def light(self, pulses: int = 0) -> None:
+        """So many *pulses* were emitted or arrived: the run's clock starts with the first."""
         with self._lock:
+            self._light_pulses += pulses
             self._first_light = self._first_light or self._clock()
 
     def heard(self) -> None:
@@ -119,6 +121,7 @@ class LinkRecord:
     def _details(self, seconds: float) -> dict[str, str | int | float]:
         details: dict[str, str | int | float] = {
             **self._totals,
+            "light_pulses": self._light_pulses,
             "net_bits": self._net_bits,
             "blocks": self._blocks,
             "aborted_blocks": self._aborted,
