@@ -338,7 +338,8 @@ class TwoSites(RuleBasedStateMachine):
     def give_back(self, choice: random.Random) -> None:
         key = choice.choice(self.keys)
         site = self.sites[key.owner]
-        if site.core is not None and site.core is key.core:
+        unused = not key.places & self.taken
+        if site.core is not None and site.core is key.core and unused:
             self.keys.remove(key)
             self.initiated -= key.places
             self._act(site, "give_back", key.allocation)
