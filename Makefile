@@ -1,5 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+# The first that runs and is new enough: a version manager's shim may be there and refuse.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $$p && break; done)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 WORKERS ?= 2
@@ -7,7 +9,7 @@ WORKERS ?= 2
 .PHONY: demo test test-all bench lint docs clean
 
 $(VENV)/.demo: pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qkd-hal needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11")'
+	@$(or $(PYTHON),false) -c '$(NEW_ENOUGH)' || { echo 'qkd-hal needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11'; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 -e '.[sim,tls]'
 	@touch $@
