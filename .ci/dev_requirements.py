@@ -4,4 +4,5 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
-print("\n".join(requirement.replace(" ", "") for requirement in project["dependency-groups"]["dev"]))
+for requirement in project["dependency-groups"]["dev"]:
+    print(requirement.replace(" ", ""))
