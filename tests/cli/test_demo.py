@@ -15,6 +15,8 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from qkd_hal.cli._run import run
+from qkd_hal.cli.commands import root
 from qkd_hal.keys import KeyId
 
 SHORT_SECONDS = 6.0  # a short demo takes about half as long; Ctrl-C comes within
@@ -124,6 +126,15 @@ def test_people_get_lines_at_once_and_a_table(world: dict[str, str]) -> None:
     assert "Distilling secret key" in said
     for word in ("QBER", "secret key rate", "key IDs", "protected by", "SHA-256", "refused after"):
         assert word in table
+
+
+def test_what_is_missing_is_said_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("qkd_hal.cli.demo.find_spec", lambda name: name != "OpenSSL" or None)
+    assert run(root, ["demo"]) == 3
+    line = "error [missing-extra]: the demo needs the Python modules OpenSSL."
+    assert capsys.readouterr().err == f"{line} Run: pip install 'qkd-hal[sim,tls]'\n"
 
 
 def interrupt(world: dict[str, str], number: signal.Signals, after: float) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import click
 
 from qkd_hal.cli._output import json_option, print_json
 from qkd_hal.cli.demo.narrator import narrator
 from qkd_hal.cli.demo.settings import DemoSettings
+from qkd_hal.errors import MissingExtraError
 
 __all__ = ["demo"]
 
@@ -54,6 +57,7 @@ def demo(
 
     All on this machine, with simulated photons; nothing stays behind. Ctrl-C ends it.
     """
+    _require_extras()
     settings = DemoSettings(
         short=short,
         megabytes=megabytes or (1 if short else 8),
@@ -70,6 +74,16 @@ def demo(
 
             report = run_demo(settings, tell)
     _print(report, as_json=as_json)
+
+
+def _require_extras() -> None:
+    # Its processes would say so too, but one by one, and the second after half a demo.
+    missing = [name for name in ("numpy", "zmq", "OpenSSL") if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"the demo needs the Python modules {', '.join(missing)}",
+            cure="Run: pip install 'qkd-hal[sim,tls]'",
+        )
 
 
 def _print(report: dict[str, object], *, as_json: bool) -> None:
