@@ -8,14 +8,21 @@ import resource
 import signal
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["EXIT_TERMINATED", "die_with_parent", "harden", "stop_on_sigterm", "uninterrupted"]
+__all__ = [
+    "EXIT_TERMINATED",
+    "die_with_parent",
+    "harden",
+    "orderly_stack",
+    "stop_on_sigterm",
+    "uninterrupted",
+]
 
 EXIT_TERMINATED = 128 + signal.SIGTERM
 _PR_SET_DUMPABLE = 4  # Linux, prctl(2)
@@ -77,3 +84,14 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
         if pending:
             signal.raise_signal(pending[0])
+
+
+@contextmanager
+def orderly_stack() -> Iterator[ExitStack]:
+    """Give a stack whose end a second, impatient Ctrl-C cannot cut short. Main thread only."""
+    stack = ExitStack()
+    try:
+        yield stack
+    finally:
+        with uninterrupted():
+            stack.close()

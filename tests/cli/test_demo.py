@@ -160,6 +160,18 @@ def test_ctrl_c_at_more_moments_leaves_nothing(after: float, world: dict[str, st
     assert left_in(world) == []
 
 
+def test_an_impatient_second_ctrl_c_leaves_nothing(world: dict[str, str]) -> None:
+    with subprocess.Popen(
+        DEMO, env=world, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as demo:
+        time.sleep(2)  # any moment will do
+        for _ in range(3):
+            demo.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        assert demo.wait(30) in {130, -signal.SIGINT}
+    assert left_in(world) == []
+
+
 def test_sigterm_leaves_nothing(world: dict[str, str]) -> None:
     assert interrupt(world, signal.SIGTERM, 1.5) == 128 + signal.SIGTERM
     assert left_in(world) == []

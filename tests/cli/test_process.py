@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from qkd_hal.cli._process import EXIT_TERMINATED, uninterrupted
+from qkd_hal.cli._process import EXIT_TERMINATED, orderly_stack, uninterrupted
 
 LOOK = """
 import ctypes, os, resource, stat, sys, tempfile
@@ -75,3 +75,18 @@ def test_a_step_without_ctrl_c_gives_the_handlers_back() -> None:
     with uninterrupted():
         assert signal.getsignal(signal.SIGINT) != before[0]
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_second_ctrl_c_does_not_cut_the_end_short() -> None:
+    closed: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        end_with_two_ctrl_cs(closed)
+    assert closed == ["one", "two"]
+
+
+def end_with_two_ctrl_cs(closed: list[str]) -> None:
+    with orderly_stack() as stack:
+        stack.callback(closed.append, "two")
+        stack.callback(closed.append, "one")
+        stack.callback(os.kill, os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from qkd_hal.cli._process import orderly_stack
 from qkd_hal.cli.demo.modems import start_modems, watch
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _PATIENCE = 60.0  # seconds for the first block
 def run_eve(settings: DemoSettings, fraction: float, tell: Narrator) -> dict[str, Any]:
     """Let Eve intercept and resend *fraction* of the photons; return what both ends saw."""
     begin = time.monotonic()
-    with ExitStack() as stack:
+    with orderly_stack() as stack:
         tell.say(
             f"Starting two optical modems, and Eve, who measures {fraction:.0%} of the photons"
         )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from qkd_hal.cli._process import orderly_stack
 from qkd_hal.cli.demo.folder import temporary_folder
 from qkd_hal.cli.demo.modems import distillation_facts, start_modems, watch
 from qkd_hal.cli.demo.settings import KEY_BYTES
@@ -26,7 +26,7 @@ _PATIENCE = 60.0  # seconds for the first key
 def run_demo(settings: DemoSettings, tell: Narrator) -> dict[str, Any]:
     """Run everything and return the report; nothing of it stays."""
     begin = time.monotonic()
-    with ExitStack() as stack:
+    with orderly_stack() as stack:
         tell.say(f"Starting two optical modems, {settings.length_km:g} km of fibre between them")
         folder = temporary_folder(stack)
         modems = start_modems(stack, preset=settings.preset, options=_channel(settings))
