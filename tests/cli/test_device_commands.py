@@ -17,11 +17,16 @@ from click.testing import CliRunner
 
 from qkd_hal.cli._run import run
 from qkd_hal.cli.commands import root
+from qkd_hal.cli.get_key import _obtain
+from qkd_hal.device import QKDDevice
 from qkd_hal.keys import KeyId
+from qkd_hal.sources import Capability
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from pytest_mock import MockerFixture
 
     from qkd_hal.testing.link import QKDLink
 
@@ -169,6 +174,15 @@ def test_get_key_of_another_size_consumes_nothing(
     wrong = ("--key-id", key_id, "--size", "31", "--out", str(tmp_path / "wrong"))
     assert refused(capsys, "get-key", qkd_link.bob_url, *wrong)[0] == 6
     get(qkd_link, tmp_path / "theirs", "--key-id", key_id, end="bob")
+
+
+def test_a_device_without_look_up_is_asked_for_a_session(mocker: MockerFixture) -> None:
+    device, key_id = mocker.MagicMock(spec=QKDDevice), KeyId.random()
+    device.info.capabilities = frozenset({Capability.EXTRACT})
+    _obtain(device, "alice", None, key_id)
+    device.start.assert_called_once_with("alice", size=32, key_id=key_id)
+    session = device.start.return_value.__enter__.return_value
+    assert [call[0] for call in session.method_calls] == ["connect", "get_key"]
 
 
 def test_get_key_goes_down_a_pipe(qkd_link: QKDLink, tmp_path: Path) -> None:

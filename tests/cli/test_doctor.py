@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -90,6 +91,17 @@ def test_a_missing_file_that_was_named_fails(tmp_path: Path) -> None:
 def test_core_dumps_fail(site: Path, peer_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("resource.getrlimit", lambda _limit: (1, 1))
     assert examine(site, peer_port)["core dumps"]["cure"] == "Run: ulimit -c 0"
+
+
+def test_clocks_that_no_deadline_can_trust_fail(
+    site: Path, peer_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coarse = SimpleNamespace(resolution=1.0)
+    monkeypatch.setattr("qkd_hal.cli.doctor.machine.time.time", lambda: 0.0)
+    monkeypatch.setattr("qkd_hal.cli.doctor.machine.time.get_clock_info", lambda _name: coarse)
+    found = examine(site, peer_port)
+    assert found["wall clock"]["outcome"] == "failed"
+    assert found["monotonic clock"]["outcome"] == "failed"
 
 
 def test_private_files_pass(site: Path, peer_port: int) -> None:
