@@ -13,19 +13,21 @@ HEAVY = ("numpy", "zmq", "OpenSSL", "cryptography", "click", "rich", "cbor2", "a
 OURS = ("qkd_hal_drivers", "qkd_hal_simulators", "qkd_hal_firmware_mocks", "qkd_hal.tls")
 
 
-def _loaded(program: str) -> set[str]:
+def _loaded(program: str, environment: dict[str, str]) -> set[str]:
     done = subprocess.run(
         [sys.executable, "-c", f"{program}\nimport sys; print(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
+        env=environment,
     )
     return set(done.stdout.split())
 
 
-def test_importing_loads_no_room_at_all() -> None:
-    modules = {name for name in _loaded("import qkd_hal") if name.startswith("qkd_hal")}
+def test_importing_loads_no_room_at_all(bare_environment: dict[str, str]) -> None:
+    loaded = _loaded("import qkd_hal", bare_environment)
+    modules = {name for name in loaded if name.startswith("qkd_hal")}
     assert modules == {"qkd_hal"}
 
 
@@ -37,8 +39,10 @@ def test_importing_loads_no_room_at_all() -> None:
         "from qkd_hal import *",
     ],
 )
-def test_nothing_heavy_and_no_driver_is_loaded(program: str) -> None:
-    loaded = _loaded(program)
+def test_nothing_heavy_and_no_driver_is_loaded(
+    program: str, bare_environment: dict[str, str]
+) -> None:
+    loaded = _loaded(program, bare_environment)
     assert sorted(loaded & {*HEAVY, *OURS}) == []
 
 

@@ -23,19 +23,22 @@ HEAVY = ("numpy", "zmq", "OpenSSL", "cryptography", "sqlite3", "rich", "qkd_hal_
 GREETING = "import click\n@click.command()\ndef greet(): click.echo('good day')\n"
 
 
-def modules_after(*arguments: str) -> set[str]:
+def modules_after(*arguments: str, environment: dict[str, str]) -> set[str]:
     program = (
         "import sys, json\nfrom qkd_hal.cli import main\n"
         f"try: main({list(arguments)!r})\n"
         "except SystemExit: print(json.dumps(sorted(sys.modules)), file=sys.stderr)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, check=True, env=environment)
     return set(json.loads(done.stderr))
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("devices", "--help")])
-def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    assert not modules_after(*arguments) & set(HEAVY)
+def test_help_imports_nothing_heavy(
+    arguments: tuple[str, ...], bare_environment: dict[str, str]
+) -> None:
+    assert not modules_after(*arguments, environment=bare_environment) & set(HEAVY)
 
 
 def test_help_names_every_command_with_its_summary() -> None:
