@@ -55,15 +55,20 @@ class ChannelSettings:
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A light source, its blocks, and pulses in one frame."""
+    """A light source, its blocks, and pulses in one frame.
+
+    ``answer_seconds``: how long the peer may take for its next message before the block is
+    given up; it grows with what the work of one message costs on a busy machine.
+    """
 
     parameters: DistillationParameters
     frame_pulses: int
+    answer_seconds: float
 
 
 PRESETS = {
-    "default": Preset(DistillationParameters(), 1 << 20),
-    "short": Preset(DistillationParameters.short(), 1 << 16),
+    "default": Preset(DistillationParameters(), 1 << 20, answer_seconds=4.0),
+    "short": Preset(DistillationParameters.short(), 1 << 16, answer_seconds=1.0),
 }
 
 

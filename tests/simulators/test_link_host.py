@@ -368,6 +368,7 @@ def test_a_dropped_block_is_erased(store: OpenStore, mocker: MockerFixture) -> N
             Appetite(store.keys, high_water=1),
             lambda _: [],
             mocker.MagicMock(),
+            answer_seconds=1.0,
         ).run(stop)
     assert store.keys.unconfirmed() == []
 

@@ -40,7 +40,6 @@ __all__ = ["Distiller", "QuantumWork"]
 _LOG = logging.getLogger("qkd_hal.modem.distil")
 _SLICE_MS = 50
 _TICK_SECONDS = 0.1  # between looks at store and clock
-_FIRST_ANSWER_SECONDS = 1.0  # for the peer's next message, doubled each time it was too short
 _LAST_ANSWER_SECONDS = 16.0
 _ANSWER_DECAY = 0.9  # per good block: a slow machine keeps the time that it turned out to need
 _FIRST_RETRY_SECONDS = 0.25  # for the peer's HELLO, doubled while nobody is there
@@ -70,6 +69,7 @@ class Distiller:
         quantum: QuantumWork,
         waker: Waker,
         *,
+        answer_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
@@ -84,7 +84,7 @@ class Distiller:
         self._block_began = self._progress
         self._retry = _FIRST_RETRY_SECONDS
         self._next_tick = 0.0
-        self._answer = _FIRST_ANSWER_SECONDS
+        self._first_answer = self._answer = answer_seconds  # doubled each time it was too short
         self._pause = _FIRST_PAUSE_SECONDS
         self._resume_at = 0.0
 
@@ -141,7 +141,7 @@ class Distiller:
         _LOG.info("block %d: %s", event.number, report.to_json())
         self._record.distilled(report)
         self._pause = _FIRST_PAUSE_SECONDS
-        self._answer = max(_FIRST_ANSWER_SECONDS, self._answer * _ANSWER_DECAY)
+        self._answer = max(self._first_answer, self._answer * _ANSWER_DECAY)
         self._handle(self._session.stored(event.number))
 
     def _rest(self) -> None:

@@ -109,6 +109,7 @@ class Modem:
             self._appetite,
             self._light.work,
             waker,
+            answer_seconds=self._settings.preset.answer_seconds,
         )
         self._link_addresses = {
             name: attach(made, address, bind=self._settings.first)
