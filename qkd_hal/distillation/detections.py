@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["DetectionBuffer"]
 
 _MAX_BLOCKS = 4  # a host that outruns distillation by more loses photons, not memory
+_SMALL_BATCH = 4096  # clicks; smaller ones are joined, which copies little
 
 
 class DetectionBuffer:
@@ -47,7 +48,7 @@ class DetectionBuffer:
         if len(batch.pulses) > room:
             self.lost += len(batch.pulses) - room
             batch = _slice(batch, slice(0, room), batch.first_pulse, batch.end_pulse)
-        self._batches.append(batch)
+        self._append(batch)
         self._count += len(batch.pulses)
 
     def clear(self) -> None:
@@ -59,31 +60,37 @@ class DetectionBuffer:
         """Forget detections of pulses below *before*, and take no more of them."""
         self._first_pulse = before
         if self._batches and self._batches[0].first_pulse < before:
-            whole = self._joined()
+            whole = _join(self._batches)
             self._keep(whole, int(np.searchsorted(whole.pulses, before)), before)
 
     def cut(self) -> DetectionBatch:
         """Take the first block; call only when :attr:`ready`."""
-        whole = self._joined()
+        whole = _join(self._batches)
         end = int(whole.pulses[self._size - 1]) + 1
         self._keep(whole, self._size, end)
         return _slice(whole, slice(0, self._size), whole.first_pulse, end)
 
-    def _joined(self) -> DetectionBatch:
-        batches = self._batches
-        return DetectionBatch(
-            np.concatenate([batch.pulses for batch in batches]),
-            np.concatenate([batch.bases for batch in batches]),
-            np.concatenate([batch.bits for batch in batches]),
-            batches[0].first_pulse,
-            batches[-1].end_pulse,
-        )
+    def _append(self, batch: DetectionBatch) -> None:
+        # Frames without light would otherwise pile up for as long as somebody sends them.
+        if self._batches and len(self._batches[-1].pulses) < _SMALL_BATCH:
+            batch = _join([self._batches.pop(), batch])
+        self._batches.append(batch)
 
     def _keep(self, whole: DetectionBatch, start: int, first_pulse: int) -> None:
         end = max(first_pulse, whole.end_pulse)
         rest = _slice(whole, slice(start, None), first_pulse, end)
         self._batches = [rest]
         self._count = len(rest.pulses)
+
+
+def _join(batches: list[DetectionBatch]) -> DetectionBatch:
+    return DetectionBatch(
+        np.concatenate([batch.pulses for batch in batches]),
+        np.concatenate([batch.bases for batch in batches]),
+        np.concatenate([batch.bits for batch in batches]),
+        batches[0].first_pulse,
+        batches[-1].end_pulse,
+    )
 
 
 def _slice(batch: DetectionBatch, part: slice, first_pulse: int, end_pulse: int) -> DetectionBatch:

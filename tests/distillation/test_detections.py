@@ -78,3 +78,12 @@ def test_a_cut_block_does_not_share_memory_with_its_batch() -> None:
     block = buffer.cut()
     block.bits.fill(0)
     assert source.bits.tolist() == [1, 1]
+
+
+def test_frames_without_light_do_not_pile_up() -> None:
+    buffer = DetectionBuffer(20)
+    for frame in range(100):
+        buffer.add(batch(10 * frame, 10 * frame + 10, []))
+    buffer.add(batch(1000, 1020, list(range(1000, 1020))))
+    assert len(buffer._batches) == 1
+    assert (buffer.cut().first_pulse, buffer.ready) == (0, False)
