@@ -119,7 +119,11 @@ def _phase_error(errors: float, test: float, single: float, eps_sec: float) -> f
     if not (test > 0 and single > 0):
         return 0.5
     rate = errors / test
-    return min(0.5, rate + random_sampling_gamma(eps_sec, rate, test, single))
+    # gamma vanishes with the rate, yet a sample without errors leaves room for this many:
+    # all of them miss it with probability (eps_sec / 21)^2.
+    unseen = 2 * math.log(21 / eps_sec) / math.log1p(test / single)
+    sampled = rate + random_sampling_gamma(eps_sec, rate, test, single)
+    return min(0.5, max(sampled, unseen / single))
 
 
 def decoy_secret_bits(

@@ -136,3 +136,11 @@ def test_binary_entropy(rate: float, entropy: float) -> None:
 
 def test_binary_entropy_at_the_ends() -> None:
     assert binary_entropy(0) == binary_entropy(1) == 0
+
+
+def test_a_sample_without_errors_does_not_prove_that_there_are_none() -> None:
+    clean = DecoyCounts(key=(200_000, 500_000, 40), test=(60_000, 90_000, 40), errors=(0, 0, 0))
+    bound = decoy_bound(clean, INTENSITIES, PROBABILITIES, 1e-10)
+    errors = bound.phase_error * bound.single_key
+    missed = (bound.single_key / (bound.single_key + bound.single_test)) ** errors
+    assert missed == pytest.approx((1e-10 / 21) ** 2)
