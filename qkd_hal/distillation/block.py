@@ -132,13 +132,20 @@ class Block:
         self.report = replace(self.report, **counts)  # type: ignore[arg-type]
 
     def judge(self, estimation: Estimation) -> None:
-        """Report the estimate, and abort a block whose error rate is too high."""
+        """Report the estimate, and abort a block that cannot give a key.
+
+        Raises:
+            QBERError: the test error rate is too high.
+            NoSecretKeyError: no key would be left even if reconciliation leaked nothing.
+        """
         self.tally(
             sifted_bits=estimation.key_bits,
             test_bits=estimation.test_bits,
             qber=estimation.qber,
         )
         estimation.check(self.parameters.qber_threshold)
+        # An adversary can cut the sifted key down to a bit: reconciliation never sees those.
+        _require_key(estimation.secret_bits(self.parameters, 0), above=0)
 
     def key_length(self, estimation: Estimation, leak_bits: int) -> int:
         """Return the finite-key length in bits.
@@ -151,11 +158,7 @@ class Block:
         self.tally(
             leak_bits=leak_bits, verification_bits=VERIFICATION_BITS, secret_bits=max(0, length)
         )
-        if length <= 8 * self.parameters.pad_refill_bytes:
-            raise NoSecretKeyError(
-                "the finite-key bound leaves no secret bits",
-                cure="Take larger blocks, or lower the error rate",
-            )
+        _require_key(length, above=8 * self.parameters.pad_refill_bytes)
         return length
 
     def check_tag(self, tag: Tag, raw: bytes) -> None:
@@ -196,6 +199,14 @@ class Block:
             authentication_bits=_TAGS_PER_BLOCK * 8 * MASK_BYTES,
             forgery_bound=forgery,
             epsilon=self.parameters.eps_sec + self.parameters.eps_cor + forgery,
+        )
+
+
+def _require_key(length: int, *, above: int) -> None:
+    if length <= above:
+        raise NoSecretKeyError(
+            "the finite-key bound leaves no secret bits",
+            cure="Take larger blocks, or lower the error rate",
         )
 
 

@@ -10,7 +10,7 @@ from qkd_hal.distillation.amplification import seed_bits
 from qkd_hal.distillation.bits import pack_bits, pack_gaps, unpack_bits
 from qkd_hal.distillation.block import Block, Stage
 from qkd_hal.distillation.cascade import CascadeReconciler
-from qkd_hal.distillation.estimation import estimate
+from qkd_hal.distillation.estimation import check_qber, estimate
 from qkd_hal.distillation.messages import (
     Corrected,
     Detections,
@@ -124,6 +124,10 @@ class DetectorBlock(Block):
 
     def _ask(self, query: ParityQuery | None) -> None:
         if query is None:
+            # An eavesdropper may keep to the basis that is not tested.
+            qber = self._reconciler.corrected_bits / len(self._sifted.key_bits)
+            self.tally(key_qber=qber)
+            check_qber(qber, self.parameters.qber_threshold)
             self.say(Corrected())
             self.await_next(Verify, self._on_verify)
             return
@@ -143,7 +147,6 @@ class DetectorBlock(Block):
     def _on_verify(self, message: Verify, raw: bytes) -> list[Event]:
         key = self._sifted.key_bits
         self.heard(raw)
-        self.tally(key_qber=self._reconciler.corrected_bits / len(key))
         self._length = self.key_length(self._estimation, self._leak_bits)
         verify(key, message.hash_seed, message.hash)
         self._matrix = unpack_bits(message.toeplitz_seed, seed_bits(len(key), self._length))

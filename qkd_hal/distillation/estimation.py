@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qkd_hal.distillation.parameters import DistillationParameters
     from qkd_hal.distillation.sifting import Sifted
 
-__all__ = ["Estimation", "estimate"]
+__all__ = ["Estimation", "check_qber", "estimate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,7 @@ class Estimation:
         """
         if not self.test_bits or not self.key_bits:
             raise NoSecretKeyError("the block has no test bits or no key bits")
-        if self.qber > threshold:
-            raise QBERError(
-                f"QBER {self.qber:.1%} is above the threshold of {threshold:.1%}",
-                cure="Check the alignment and the fibre; an eavesdropper looks like this too",
-            )
+        check_qber(self.qber, threshold)
 
     def secret_bits(self, parameters: DistillationParameters, leak_bits: int) -> int:
         """Return the finite-key length, in whole bytes; 0 or less means no key."""
@@ -72,6 +68,19 @@ class Estimation:
             levels = parameters.intensities, parameters.intensity_probabilities
             bits = decoy_secret_bits(counts, *levels, leak_bits, *eps)
         return bits // 8 * 8
+
+
+def check_qber(qber: float, threshold: float) -> None:
+    """Abort a block of too many errors, whichever basis they are in.
+
+    Raises:
+        QBERError: *qber* is above *threshold*.
+    """
+    if qber > threshold:
+        raise QBERError(
+            f"QBER {qber:.1%} is above the threshold of {threshold:.1%}",
+            cure="Check the alignment and the fibre; an eavesdropper looks like this too",
+        )
 
 
 def estimate(mine: Sifted, peer_test_bits: NDArray[np.uint8], levels: int) -> Estimation:

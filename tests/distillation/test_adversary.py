@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qkd_hal.distillation.bits import pack_gaps
+from qkd_hal.distillation.bits import pack_bits, pack_gaps, unpack_bits
 from qkd_hal.distillation.messages import (
     Abort,
     Corrected,
@@ -37,9 +37,11 @@ from qkd_hal.distillation.session import (
     PeerRefused,
     Synchronised,
 )
+from qkd_hal.distillation.sifting import KEY_BASIS
 from qkd_hal.errors import (
     AuthenticationError,
     DistillationError,
+    NoSecretKeyError,
     ProtocolError,
     QBERError,
     VerificationError,
@@ -643,3 +645,46 @@ def test_frames_with_a_gap_are_refused_even_when_idle(make_pair: MakePair) -> No
     sent = [decode(raw).message for raw in pair.emitter.engine.outgoing()]
     assert [type(message) for message in sent] == [Abort, Hello]
     assert not pair.emitter.aborts
+
+
+def test_a_key_cut_down_to_one_bit_ends_the_block(make_pair: MakePair) -> None:
+    """One matching pulse in each basis: nothing that reconciliation could be asked to do."""
+    pair = make_pair()
+    bases: list[np.ndarray[Any, np.dtype[np.uint8]]] = []
+
+    def cut(to_emitter: bool, raw: bytes) -> list[bytes]:
+        frame = decode(raw)
+        message = frame.message
+        if isinstance(message, Detections):
+            bases.append(unpack_bits(message.bases, message.count))
+        if not isinstance(message, Sift):
+            return [] if isinstance(message, Estimate) else [raw]
+        matches = np.zeros(len(bases[0]), np.uint8)
+        pulses = [int(np.flatnonzero(bases[0] == basis)[0]) for basis in (0, 1)]
+        matches[pulses] = 1
+        tested = pair.detector.engine._block._batch.bits[pulses[1] :][:1]  # type: ignore[union-attr]
+        forged = Sift(
+            message.seed, pack_bits(matches), b"\0", b"\0", pack_bits(tested), message.unconfirmed
+        )
+        return [encode(replace(frame, message=forged))]
+
+    pair.tamper = cut
+    pair.photons()
+    pair.run()
+    assert isinstance(pair.detector.aborts[0].error, NoSecretKeyError)
+
+
+def test_errors_in_the_basis_that_is_not_tested_end_the_block_too(make_pair: MakePair) -> None:
+    pair = make_pair(qber_threshold=0.05)
+    pair.run()
+    light = pair.channel.emit(int(2.05 * pair.parameters.detections_per_block))
+    noise = np.random.default_rng(3).random(len(light.bits)) < 0.08
+    bits = light.bits ^ (noise & (light.bases == KEY_BASIS))
+    pair.detector.engine.add_detections(replace(light, bits=bits.astype(np.uint8)))
+    pair.run()
+    for host in (pair.emitter, pair.detector):
+        assert isinstance(host.aborts[0].error, QBERError)
+    report = pair.detector.aborts[0].report
+    assert report.qber is not None
+    assert report.key_qber is not None
+    assert report.qber < 0.05 < report.key_qber
