@@ -40,23 +40,23 @@ class Delivery:
         """
         material = bytearray(size)
         try:
-            self._attempt(call, lambda: self._fetch(material, deadline), deadline, self._repeatable)
-            self._attempt(call, lambda: self._confirm(deadline), deadline, repeatable=True)
+            # In one turn: a fetch of the same key between ours and its confirm would succeed.
+            with self.runner.turn(call, deadline):
+                self._attempt(call, lambda: self._fetch(material, deadline), self._repeatable)
+                self._attempt(call, lambda: self._confirm(deadline), repeatable=True)
         except BaseException:
             wipe(material)
             self._write_off()
             raise
         return material
 
-    def _attempt(
-        self, call: str, hook: Callable[[], None], deadline: Deadline, repeatable: bool
-    ) -> None:
+    def _attempt(self, call: str, hook: Callable[[], None], repeatable: bool) -> None:
         try:
-            self.runner.run(call, hook, deadline)
+            self.runner.step(call, hook)
         except (DeviceError, DeadlineError):
             if not repeatable or not self._ready():
                 raise
-            self.runner.run(call, hook, deadline)
+            self.runner.step(call, hook)
 
     def _fetch(self, material: bytearray, deadline: Deadline) -> None:
         self.lost = not self._repeatable  # before the first byte moves: we may not come back

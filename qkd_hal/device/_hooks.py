@@ -10,6 +10,7 @@ import logging
 import os
 import threading
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from qkd_hal.device._state import DEVICE, DeviceState, Machine
@@ -25,8 +26,9 @@ from qkd_hal.errors import (
 from qkd_hal.sources import Deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from qkd_hal.keys import KeyId
     from qkd_hal.sources import KeyDriver, Slot
 
 __all__ = ["HookRunner", "logger"]
@@ -72,20 +74,34 @@ class HookRunner:
             DeviceLostError: the device is, or now became, lost.
             DeviceError: the driver failed with an exception of its own.
         """
+        with self.turn(call, deadline):
+            return self.step(call, hook)
+
+    @contextmanager
+    def turn(self, call: str, deadline: Deadline) -> Iterator[None]:
+        """Keep all other callers from the driver inside the block; raises what :meth:`run` does."""
         self.require(call)
         if not self._lock.acquire(timeout=deadline.remaining(threading.TIMEOUT_MAX) or 0):
             what = f"the device was busy with another call until the deadline of {call}()"
             raise DeadlineError(what, device=self.name)
         try:
             self._settle(deadline)
-            self.require(call)  # it may have been closed or lost while we waited
-            return self._guarded(hook)
+            yield
         finally:
             self._lock.release()
+
+    def step(self, call: str, hook: Callable[[], T]) -> T:
+        """Run one *hook* of the turn that *call* has."""
+        self.require(call)  # it may have been closed or lost while we waited
+        return self._guarded(hook)
 
     def owe(self, slot: Slot) -> None:
         """Remember that the device still has to erase *slot*."""
         self._owed.append(slot)
+
+    def owes(self, key_id: KeyId) -> bool:
+        """Tell whether the device still has to erase the key *key_id*."""
+        return any(slot.key_id == key_id for slot in list(self._owed))
 
     def settle_up(self) -> None:
         """Have the device erase what it still owes, if no call is in its way."""

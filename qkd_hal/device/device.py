@@ -242,6 +242,11 @@ class QKDDevice:
         return self._session(slots[0], self._known().site or _UNNAMED_SITE)
 
     def _bound(self, peer: str, key_id: KeyId, deadline: Deadline) -> QKDSession:
+        with self._sessions_mutex:
+            bound = any(one.key_id == key_id and one.alive for one in self._sessions)
+        if bound or self._runner.owes(key_id):
+            what = "another session used this key, and the device has not erased it yet"
+            raise KeyNotFoundError(what, device=self.name, key_id=key_id, cure="Close that session")
         return self._session(self._bind(peer, key_id, deadline), peer)
 
     def _bind(self, peer: str, key_id: KeyId, deadline: Deadline) -> Slot:

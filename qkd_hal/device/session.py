@@ -76,6 +76,12 @@ class QKDSession:
         """Bytes in the whole sequence; ``None`` for a stream."""
         return self._slot.size
 
+    @property
+    def alive(self) -> bool:
+        """Whether the session may still hand something out."""
+        ended = (SessionState.BURNED, SessionState.LOST, SessionState.CLOSED)
+        return self._machine.state not in ended
+
     def connect(self, timeout: float | None = None) -> Agreement:
         """Check, where the device can, that both ends hold this key (``QKD_CONNECT``).
 
@@ -137,10 +143,8 @@ class QKDSession:
         """Overwrite what was not handed out; idempotent, from any thread, never waits."""
         if self._pid != os.getpid():
             return  # the bytes were overwritten at fork; the locks may be held for ever
-        before = self._machine.advance("close")
-        self._material.seal()
-        if before is SessionState.DERIVING and not self._fetched:
-            self._runner.owe(self._slot)  # a key inside a token can derive until it is erased
+        if self._machine.advance("close") is not SessionState.CLOSED:
+            self._give_up()
 
     def abandon(self, event: str) -> None:
         """End the session because its device ended; the device calls this."""
@@ -151,6 +155,9 @@ class QKDSession:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        self.close()  # dropped unclosed, it must not leave a key that can still derive
 
     def __repr__(self) -> str:
         return f"<QKDSession {self._ref} with {self.peer}, {self._machine.state.value}>"
@@ -245,4 +252,9 @@ class QKDSession:
 
     def _end(self, event: str) -> None:
         self._machine.happen(event)
+        self._give_up()
+
+    def _give_up(self) -> None:
         self._material.seal()
+        if self._labels and not self._fetched:
+            self._runner.owe(self._slot)  # a key inside a token can derive until it is erased

@@ -272,3 +272,30 @@ def test_a_key_that_arrives_after_its_session_closed_is_overwritten(pair: Pair) 
             late.result(60)
     keys = [entry.frame.f_locals.get("key") for entry in caught.traceback]
     assert [len(key) for key in keys if isinstance(key, QuantumKey)] == [0]
+
+
+class OpenDoor:
+    """A lock that lets *visit* in whenever it is released right after a fetch."""
+
+    def __init__(self, calls: list[str], visit: Callable[[], object]) -> None:
+        self._lock, self._calls, self._visit = threading.Lock(), calls, visit
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        return self._lock.acquire(blocking, timeout)
+
+    def release(self) -> None:
+        self._lock.release()
+        if self._calls[-1] == "after fetch":
+            self._visit()
+
+
+def test_nobody_comes_between_a_fetch_and_its_confirm(pair: Pair) -> None:
+    key_id = pair.alice.start(size=32).key_id
+    given: list[QuantumKey] = []
+
+    def look_up() -> None:
+        given.append(pair.bob.get_key_by_id(key_id, "alice"))
+
+    pair.bob._runner._lock = OpenDoor(pair.bob_driver.calls, look_up)  # type: ignore[assignment]
+    look_up()
+    assert len(given) == 1

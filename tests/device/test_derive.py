@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,10 @@ from qkd_hal.device._derive import hkdf_expand
 from qkd_hal.errors import (
     DeadlineError,
     DeviceError,
+    DeviceLostError,
     KeyConsumedError,
+    KeyNotFoundError,
+    ProtocolError,
     UnsupportedError,
     UsageError,
 )
@@ -123,3 +127,38 @@ def test_a_device_that_can_neither_says_so(new_pair: Callable[..., Pair]) -> Non
     pair = new_pair(frozenset({Capability.LOOK_UP}))
     with pytest.raises(UnsupportedError):
         _started(pair).derive(b"tag")
+
+
+def test_a_token_derives_for_one_session_at_a_time(token_pair: Pair) -> None:
+    first = _started(token_pair)
+    first.derive(b"tag")
+    with pytest.raises(KeyNotFoundError):
+        token_pair.alice.start("alice", key_id=first.key_id)
+
+
+@pytest.mark.parametrize("end", ["drop", "lose"])
+def test_a_key_that_derived_is_erased_however_its_session_ends(end: str, token_pair: Pair) -> None:
+    session = _started(token_pair)
+    session.derive(b"tag")
+    key_id = session.key_id
+    if end == "lose":
+        token_pair.alice_driver.fail("status", DeviceLostError("unplugged"))
+        with pytest.raises(DeviceLostError):
+            token_pair.alice.status()
+        token_pair.alice.init()
+    else:
+        del session
+        gc.collect()
+    with pytest.raises(KeyNotFoundError):
+        token_pair.alice.start("alice", key_id=key_id)
+    assert token_pair.alice_driver.erased(key_id)
+
+
+def test_a_key_that_the_token_still_owes_is_not_bound_again(token_pair: Pair) -> None:
+    session = _started(token_pair)
+    session.derive(b"tag")
+    session.close()
+    token_pair.alice_driver.fail("confirm", ProtocolError("noise"))
+    with pytest.raises(KeyNotFoundError):
+        token_pair.alice.start("alice", key_id=session.key_id)
+    assert not token_pair.alice_driver.erased(session.key_id)
