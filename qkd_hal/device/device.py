@@ -129,11 +129,12 @@ class QKDDevice:
         Raises:
             KeyNotFoundError: unknown, expired, taken before, or not of *size* bytes; nothing
                 is consumed.
-            UnsupportedError: the device has no look-up, only sessions.
+            UnsupportedError: the device has no look-up, only sessions, or keeps its keys inside.
         """
         deadline = self._deadline(timeout)
         self._runner.require("get_key_by_id")
         self._require_capability(Capability.LOOK_UP, "get_key_by_id()", "Call start(key_id=…)")
+        self._require_capability(Capability.EXTRACT, "keys that leave it", "Use derive()")
         peer = self._peer(peer)
         slot = self._runner.run(
             "get_key_by_id", lambda: self._bind(peer, key_id, deadline), deadline
@@ -228,8 +229,8 @@ class QKDDevice:
             self._require_capability(Capability.STREAM, "a session without size", "Pass size=")
             return
         most = self._known().max_key_size
-        if not 1 <= size <= most:
-            raise UsageError(f"a key has 1 to {most} bytes here, not {size}", device=self.name)
+        if not isinstance(size, int) or not 1 <= size <= most:
+            raise UsageError(f"a key has 1 to {most} bytes here, not {size!r}", device=self.name)
 
     def _require_capability(self, capability: Capability, what: str, cure: str) -> None:
         if capability not in self._known().capabilities:

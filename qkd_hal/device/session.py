@@ -192,8 +192,8 @@ class QKDSession:
             raise UnsupportedError(what, device=self._runner.name, cure="Use derive()")
 
     def _asked(self, size: int | None) -> int:
-        if size is not None and size < 1:
-            raise UsageError(f"get_key() gives at least one byte, not {size}")
+        if size is not None and (not isinstance(size, int) or size < 1):
+            raise UsageError(f"get_key() gives at least one byte, not {size!r}")
         left = self._left()
         if left is None:
             return self._asked_of_stream(size)
@@ -227,10 +227,11 @@ class QKDSession:
         driver = self._runner.driver
         if Capability.DERIVE in self._info.capabilities and isinstance(driver, Derives):
             inside: Derives = driver
-            derived = self._runner.run(
-                "derive", lambda: inside.derive(self._slot, label, size, deadline), deadline
+            return self._runner.run(
+                "derive",
+                lambda: self._checked(inside.derive(self._slot, label, size, deadline), size),
+                deadline,
             )
-            return self._checked(derived, size)
         self._require_extraction()
         self._fetch_whole("derive", self.size or 0, deadline)
         return self._material.use(lambda key: hkdf_expand(key, label, size))

@@ -123,6 +123,15 @@ def test_a_token_that_gives_another_size_is_caught(token_pair: Pair, mocker: Moc
     assert not any(wrong)
 
 
+@pytest.mark.parametrize("wrong", [None, b"short", 32])
+def test_a_token_that_gives_no_buffer_at_all_is_caught(
+    wrong: object, token_pair: Pair, mocker: MockerFixture
+) -> None:
+    mocker.patch.object(token_pair.alice_driver, "derive", return_value=wrong)
+    with pytest.raises(DeviceError):
+        _started(token_pair).derive(b"tag")
+
+
 def test_a_device_that_can_neither_says_so(new_pair: Callable[..., Pair]) -> None:
     pair = new_pair(frozenset({Capability.LOOK_UP}))
     with pytest.raises(UnsupportedError):

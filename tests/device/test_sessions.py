@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -100,13 +100,14 @@ def test_a_dry_stream_consumes_nothing_and_lives_on(pair: Pair) -> None:
     assert shown(alice.get_key(4096)) == shown(bob.get_key(4096))
 
 
-@pytest.mark.parametrize("size", [0, -1])
-def test_a_size_below_one_is_refused(size: int, pair: Pair) -> None:
+@pytest.mark.parametrize("size", [0, -1, 16.0, "16"])
+def test_a_size_that_is_no_count_is_refused_and_harms_nothing(size: Any, pair: Pair) -> None:
     with pytest.raises(UsageError):
         pair.alice.start(size=size)
     for session in (connected(pair)[0], connected(pair, None)[0]):
         with pytest.raises(UsageError):
             session.get_key(size)
+        assert len(session.get_key(16)) == 16
 
 
 def test_a_stream_needs_a_size_per_call(pair: Pair) -> None:
@@ -178,6 +179,13 @@ def test_look_up_needs_the_capability(new_pair: Callable[..., Pair]) -> None:
     pair = new_pair(frozenset({Capability.EXTRACT}))
     with pytest.raises(UnsupportedError, match="get_key_by_id"):
         pair.bob.get_key_by_id(KeyId.random())
+
+
+def test_look_up_of_keys_that_stay_inside_consumes_nothing(token_pair: Pair) -> None:
+    session = token_pair.alice.start(size=32)
+    with pytest.raises(UnsupportedError, match=r"derive\(\)"):
+        token_pair.bob.get_key_by_id(session.key_id)
+    assert "fetch" not in token_pair.bob_driver.calls
 
 
 def test_closing_a_session_overwrites_what_is_left(pair: Pair) -> None:
