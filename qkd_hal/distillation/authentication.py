@@ -26,6 +26,7 @@ __all__ = [
     "AuthenticationPad",
     "Direction",
     "MemoryPad",
+    "PadMarks",
     "PadPosition",
     "SealedTag",
     "Transcript",
@@ -51,6 +52,13 @@ class PadPosition(NamedTuple):
     offset: int
 
 
+class PadMarks(NamedTuple):
+    """How far a pad is used: the next mask to send, and the last that was accepted."""
+
+    next_sent: PadPosition
+    last_accepted: PadPosition
+
+
 class SealedTag(NamedTuple):
     """A tag and the place of the mask that hides it; safe to send."""
 
@@ -71,6 +79,11 @@ class AuthenticationPad(Protocol):
     @property
     def remaining(self) -> int:
         """Masks that this end can still send."""
+        ...
+
+    @property
+    def marks(self) -> PadMarks:
+        """How far both directions are used, as the durable store has it."""
         ...
 
     def hash_key(self, direction: Direction) -> bytes:
@@ -199,6 +212,11 @@ class MemoryPad:
         here, offset = self.next_sent
         masks = {number: self._masks(number, Direction.SENT) for number in self._confirmed}
         return sum(n - offset * (s == here) for s, n in masks.items() if s >= here)
+
+    @property
+    def marks(self) -> PadMarks:
+        """How far both directions are used."""
+        return PadMarks(self.next_sent, self.last_accepted)
 
     def hash_key(self, direction: Direction) -> bytes:
         """Return the first 16 bytes of *direction*'s half of the initial secret."""

@@ -17,6 +17,7 @@ from qkd_hal.errors import ProtocolError
 from qkd_hal.key_ids import MAX_BLOCK
 
 if TYPE_CHECKING:
+    from qkd_hal.distillation.authentication import PadPosition
     from qkd_hal.distillation.parameters import DistillationParameters
     from qkd_hal.sources import EntropySource
 
@@ -55,10 +56,11 @@ class Handshake:
         """True once a HELLO of ours is out."""
         return self._mine is not None
 
-    def open(self, next_block: int, first_pulse: int) -> Hello:
-        """Begin anew, with a fresh nonce."""
+    def open(self, next_block: int, first_pulse: int, accepted: PadPosition) -> Hello:
+        """Begin anew, with a fresh nonce. *accepted*: the last mask of the peer's."""
         nonce = random_bytes(self._entropy, 16)
-        self._mine = Hello(self._role.value, next_block, first_pulse, nonce, self._digest, _NOBODY)
+        known = self._role.value, next_block, first_pulse, *accepted
+        self._mine = Hello(*known, nonce, self._digest, _NOBODY)
         self._peer = None
         return self._mine
 

@@ -60,11 +60,16 @@ Octets32 = Annotated[bytes, _Octets(32)]
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Opens a session. ``echo`` is the peer's nonce, or zeros before it is known."""
+    """Opens a session. ``echo`` is the peer's nonce, or zeros before it is known.
+
+    ``segment`` and ``offset``: the last mask of the peer's that this end accepted.
+    """
 
     role: U8
     next_block: U62
     first_pulse: U62
+    segment: U62
+    offset: U32
     nonce: Octets16
     parameters: Octets32
     echo: Octets16

@@ -32,7 +32,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from qkd_hal.distillation.authentication import AuthenticationPad, MemoryPad
+from qkd_hal.distillation.authentication import AuthenticationPad, MemoryPad, PadPosition
 from qkd_hal.distillation.block import Block, BlockTools, Stage
 from qkd_hal.distillation.detections import DetectionBuffer
 from qkd_hal.distillation.detector import DetectorBlock
@@ -267,6 +267,7 @@ class DistillationSession:
     def _on_hello(self, hello: Hello) -> list[Event]:
         try:
             self._handshake.check(hello)
+            self._check_pad(hello)
         except ProtocolError as error:
             return [PeerRefused(error)]
         if not self._handshake.started or self._handshake.is_settled(hello):
@@ -279,6 +280,18 @@ class DistillationSession:
             self._open_handshake()
         self._framing.hello(self._handshake.answer(hello))
         return events
+
+    def _check_pad(self, hello: Hello) -> None:
+        """Refuse to go on with a pad that is older than the peer's memory of it.
+
+        Two tags under one mask would give the hash key away. The emitter need not trust the
+        HELLO: the detector's tag is over it, and comes first.
+        """
+        if PadPosition(hello.segment, hello.offset) >= self._pad.marks.next_sent:
+            raise ProtocolError(
+                "the peer has seen more of our authentication pad than we remember using",
+                cure="A store that was set back must not be used: fresh stores, fresh secret",
+            )
 
     def _synchronise(self, hello: Hello) -> list[Event]:
         if not self._handshake.has_answered(hello):
@@ -298,7 +311,8 @@ class DistillationSession:
             self._log.discard(self._first_pulse)
 
     def _open_handshake(self) -> Hello:
-        return self._handshake.open(self._next_block, self._first_pulse)
+        accepted = self._pad.marks.last_accepted
+        return self._handshake.open(self._next_block, self._first_pulse, accepted)
 
     def _restart(self, error: DistillationError | ProtocolError) -> list[Event]:
         """End the block, tell the peer why, and begin a new session."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -688,3 +689,44 @@ def test_errors_in_the_basis_that_is_not_tested_end_the_block_too(make_pair: Mak
     assert report.qber is not None
     assert report.key_qber is not None
     assert report.qber < 0.05 < report.key_qber
+
+
+@pytest.mark.parametrize("name", ["emitter", "detector"])
+def test_a_store_that_was_set_back_masks_nothing_twice(make_pair: MakePair, name: str) -> None:
+    pair = make_pair()
+    pair.run()
+    host = getattr(pair, name)
+    backup = copy.deepcopy((host.pad, host.pending, host.active, host.ever))
+    recover(pair)
+    host.pad, host.pending, host.active, host.ever = backup
+    host.restart()
+    pair.run()
+    pair.photons()
+    pair.run()
+    check_masks(pair)
+    refusals = [event.error for event in host.events if isinstance(event, PeerRefused)]
+    assert "more of our authentication pad" in str(refusals[0])
+
+
+def test_an_emitter_that_was_set_back_needs_no_honest_hello(make_pair: MakePair) -> None:
+    pair = make_pair()
+    pair.run()
+    backup = copy.deepcopy((pair.emitter.pad, pair.emitter.active, pair.emitter.ever))
+    recover(pair)
+    pair.emitter.pad, pair.emitter.active, pair.emitter.ever = backup
+
+    def hide(to_emitter: bool, raw: bytes) -> list[bytes]:
+        frame = decode(raw)
+        if isinstance(frame.message, Hello):
+            low = replace(frame.message, segment=0, offset=0)
+            return [encode(replace(frame, message=low))] if to_emitter else [raw]
+        there = pair.emitter if to_emitter else pair.detector
+        return [encode(replace(frame, session=there.engine._framing._session))]
+
+    pair.tamper = hide
+    pair.emitter.restart()
+    pair.run()
+    pair.photons()
+    pair.run()
+    assert isinstance(pair.emitter.aborts[-1].error, AuthenticationError)
+    check_masks(pair)

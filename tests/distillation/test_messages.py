@@ -118,10 +118,10 @@ def test_a_blob_longer_than_the_message_is_refused() -> None:
 
 def test_the_core_of_a_hello_leaves_the_echo_out() -> None:
     nonce, digest = b"n" * 16, b"p" * 32
-    one, two = (Hello(1, 2, 3, nonce, digest, echo * 16) for echo in (b"a", b"b"))
+    one, two = (Hello(1, 2, 3, 4, 5, nonce, digest, echo * 16) for echo in (b"a", b"b"))
     assert one.core == two.core
     assert one.core.endswith(nonce + digest)
-    assert Hello(2, 2, 3, nonce, digest, bytes(16)).core != one.core
+    assert Hello(2, 2, 3, 4, 5, nonce, digest, bytes(16)).core != one.core
 
 
 def test_a_message_without_fields() -> None:

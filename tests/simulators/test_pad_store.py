@@ -62,6 +62,7 @@ def test_it_agrees_with_the_pad_in_memory(
             continue  # a host appends each block once, in order
         appended |= {step[1]} if step[0] == "append" else set()
         assert outcome(durable, step) == outcome(model, step)
+        assert durable.marks == model.marks
     assert durable.hash_key(Direction.SENT) == model.hash_key(Direction.SENT)
     database.close()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qkd_hal.distillation.authentication import (
     HASH_KEY_BYTES,
     Direction,
+    PadMarks,
     PadPosition,
     check_secret,
     segment_of_block,
@@ -73,6 +74,12 @@ class PadStore:
                 (segment,),
             ).fetchone()
         return int(octets) // MASK_BYTES - offset
+
+    @property
+    def marks(self) -> PadMarks:
+        """How far both directions are used."""
+        with self._database.transaction() as sql:
+            return PadMarks(_mark(sql, sent=True), _mark(sql, sent=False))
 
     def hash_key(self, direction: Direction) -> bytes:
         """Return the 16 bytes at the head of *direction*'s half of the initial secret."""
