@@ -141,9 +141,13 @@ class Leases:
             return {lease.number for lease in self._live}
 
     def burn(self) -> None:
-        """Hand out nothing of what was granted so far."""
+        """Hand out nothing of what was granted so far, and give none of it back either.
+
+        We may be the end that was rolled back: what we take for unserved, we may have served.
+        """
         with self._lock:
             self._burn()
+            self._unserved.clear()
 
     def _burn(self) -> None:
         self.generation += 1

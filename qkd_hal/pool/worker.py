@@ -166,6 +166,7 @@ class LinkWorker:
         if self._transport is None:
             self.core.close()
             return
+        self._released.clear()  # a connection that broke before now set it
         self._post(self._release)
         self._released.wait(RELEASE_TIMEOUT)
         self._transport.close()
