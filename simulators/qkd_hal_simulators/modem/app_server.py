@@ -156,6 +156,7 @@ class AppSocket:
         self._socket.curve_publickey = keys.public
         self._socket.curve_secretkey = keys.secret
         self._socket.zap_domain = _ZAP_DOMAIN.encode()
+        self._socket.zap_enforce_domain = True  # without its authenticator, nobody comes in
         self._socket.linger = 0
         self._socket.maxmsgsize = MAX_REQUEST_BYTES
         self._socket.sndhwm = _QUEUED_REPLIES
