@@ -95,6 +95,21 @@ def test_a_crash_between_storing_and_removing_is_mended(database: Database, tmp_
     assert not copy.exists()
 
 
+def test_a_crash_between_wiping_and_removing_is_mended(database: Database, tmp_path: Path) -> None:
+    path, wiped = tmp_path / "secret", tmp_path / "wiped"
+    create_initial_secret([path], 2048)
+    first = take_in(database, path)
+    create_private(wiped, bytes(2048))
+    assert take_in(database, wiped) == first
+    assert not wiped.exists()
+
+
+def test_a_wiped_secret_is_no_secret(database: Database, tmp_path: Path) -> None:
+    create_private(tmp_path / "wiped", bytes(2048))
+    with pytest.raises(ConfigurationError, match="wiped"):
+        take_in(database, tmp_path / "wiped")
+
+
 def test_another_secret_for_the_same_store_is_refused(database: Database, tmp_path: Path) -> None:
     path, other = tmp_path / "secret", tmp_path / "other"
     create_initial_secret([path], 2048)

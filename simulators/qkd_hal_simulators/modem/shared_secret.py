@@ -24,7 +24,8 @@ _ID_SECRET_BYTES = 32
 def take_in_secret(database: Database, pad: PadStore, path: Path | None) -> bytes:
     """Return the secret of the key IDs, from the store or, the first time, from *path*.
 
-    The file is removed once the store holds it.
+    The file is removed once the store holds it; one of zeros was wiped by a run that was killed
+    before it could remove it.
 
     Raises:
         ConfigurationError: neither has it, or the two differ.
@@ -36,7 +37,7 @@ def take_in_secret(database: Database, pad: PadStore, path: Path | None) -> byte
     try:
         if stored is None:
             stored = _install(database, pad, secret)
-        elif not hmac.compare_digest(_required(_setting(database, "secret_mark")), _mark(secret)):
+        elif any(secret) and not _is_installed(database, secret):
             raise ConfigurationError(
                 f"{path} is not the secret that this modem was set up with",
                 cure="Leave --secret out, or start both ends with a fresh --dir",
@@ -48,6 +49,11 @@ def take_in_secret(database: Database, pad: PadStore, path: Path | None) -> byte
 
 
 def _install(database: Database, pad: PadStore, secret: bytearray) -> bytes:
+    if not any(secret):
+        raise ConfigurationError(
+            "the initial secret was taken in by another store and wiped",
+            cure="Make one with `qkd-hal modem secret`, and give both ends a fresh --dir",
+        )
     id_secret = bytes(secret[:_ID_SECRET_BYTES])
     with database.transaction() as sql, memoryview(secret) as view:
         pad.install(view[_ID_SECRET_BYTES:])
@@ -56,6 +62,10 @@ def _install(database: Database, pad: PadStore, secret: bytearray) -> bytes:
             [("id_secret", id_secret), ("secret_mark", _mark(secret))],
         )
     return id_secret
+
+
+def _is_installed(database: Database, secret: bytearray) -> bool:
+    return hmac.compare_digest(_required(_setting(database, "secret_mark")), _mark(secret))
 
 
 def _mark(secret: bytearray) -> bytes:
