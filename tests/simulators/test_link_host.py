@@ -253,7 +253,8 @@ def test_settings_that_both_ends_share_are_in_the_parameters(tmp_path: Path) -> 
     assert shared_parameters(alice).digest() == shared_parameters(bob).digest()
     longer = replace(bob, channel=ChannelSettings(length_km=6))
     renamed = replace(bob, site="carol")
-    for other in (longer, renamed):
+    smaller = replace(bob, high_water=1000)
+    for other in (longer, renamed, smaller):
         assert shared_parameters(other).digest() != shared_parameters(alice).digest()
 
 

@@ -37,7 +37,9 @@ def shared_parameters(settings: ModemSettings) -> DistillationParameters:
     """Return the parameters with all that both ends must have in common beside them."""
     names = (settings.site, settings.peer)
     first, second = names if settings.first else names[::-1]
-    extra = {**asdict(settings.channel), "first_site": first, "second_site": second}
+    # An end with a smaller store would overwrite what the other still starts keys from.
+    mine = {"first_site": first, "second_site": second, "high_water": settings.high_water}
+    extra = {**asdict(settings.channel), **mine}
     return replace(settings.preset.parameters, extra=extra)
 
 
