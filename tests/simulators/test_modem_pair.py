@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from qkd_hal.errors import (
 from qkd_hal.keys import KeyId
 from qkd_hal.sources import Agreement, Alarm
 from qkd_hal_simulators.emulator import ModemPair
+from qkd_hal_simulators.modem.initial_secret import create_initial_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,9 +177,12 @@ def test_keys_stay_equal_while_modems_are_killed_at_random_moments() -> None:
 
 def test_the_emitter_can_be_the_end_that_connects() -> None:
     with ModemPair() as pair:
-        pair.kill("alice")
-        pair.kill("bob")
-        for name, role in (("alice", "--detect"), ("bob", "--emit")):
+        roles = {"alice": "--detect", "bob": "--emit"}
+        for name in roles:  # a store keeps its role while a block is open
+            pair.kill(name)
+            shutil.rmtree(pair._directory / name)
+        create_initial_secret([pair._directory / f"{name}.secret" for name in roles], 4096)
+        for name, role in roles.items():
             pair._lines[name] = (*pair._lines[name], role)
             pair.restart(name)
         with opened(pair) as (alice, bob):

@@ -28,6 +28,7 @@ from qkd_hal_simulators.modem.light import EmittingEnd, ReceivingEnd, shared_par
 from qkd_hal_simulators.modem.pad_store import PadStore
 from qkd_hal_simulators.modem.quantum import MAX_FRAME_BYTES, QUEUED_FRAMES
 from qkd_hal_simulators.modem.record import LinkRecord
+from qkd_hal_simulators.modem.role import note_role
 from qkd_hal_simulators.modem.shared_secret import take_in_secret
 from qkd_hal_simulators.modem.sockets import Waker, attach, link_socket
 from qkd_hal_simulators.modem.workers import Workers
@@ -132,13 +133,15 @@ class Modem:
         )
 
     def _session(self, parameters: DistillationParameters) -> DistillationSession:
+        unconfirmed = self._keys.unconfirmed()
+        note_role(self._database, emits=self._settings.emits, unconfirmed=unconfirmed)
         session = DistillationSession(
             Role.EMITTER if self._settings.emits else Role.DETECTOR,
             parameters,
             pad=self._pad,
             entropy=SystemEntropy(),
             first_block=self._keys.next_block(),
-            unconfirmed=self._keys.unconfirmed(),
+            unconfirmed=unconfirmed,
             holds=self._keys.ever_stored,
         )
         self._light.attach(session)
