@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import cbor2
 import pytest
 from hypothesis import given
@@ -190,6 +192,14 @@ def test_noise_in_the_handshake_raises_protocol_error_only(raw: bytes, connects:
 )
 def test_a_malformed_opening_is_refused(fields: list[object]) -> None:
     _refuses(_channel(connects=False), cbor2.dumps(fields))
+
+
+def test_a_stranger_makes_us_build_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    warnings.simplefilter("always")
+    pattern = cbor2.CBORTag(35, "[[a]")  # whoever compiles it is warned of a nested set
+    _refuses(_channel(connects=False), cbor2.dumps(["qkd-hal link 1", pattern]))
+    _refuses(_channel(connects=False), cbor2.dumps(pattern))
+    assert not recwarn.list
 
 
 def test_a_short_secret_or_nonce_is_refused() -> None:
