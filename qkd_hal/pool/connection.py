@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-HANDSHAKE_TIMEOUT = 5.0  # seconds of silence while a stranger proves the link secret
+HANDSHAKE_TIMEOUT = 5.0  # seconds in which a stranger proves the link secret
 SILENCE = 10.0  # seconds without any message after which the peer is gone
 
 
@@ -34,7 +34,7 @@ class Connection:
             secret, site=site, peer=peer, connects=connects, nonce=os.urandom(NONCE_SIZE)
         )
         self.close = frames.close
-        frames.settimeout(HANDSHAKE_TIMEOUT)
+        frames.settimeout(HANDSHAKE_TIMEOUT, in_all=True)
         if connects:
             frames.send(self._channel.opening())
         while not self._channel.established:

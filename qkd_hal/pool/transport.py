@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from qkd_hal.errors import ConfigurationError, LinkError, QKDError
 from qkd_hal.link.channel import MAX_FRAME
+from qkd_hal.sources import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ __all__ = ["Dialer", "FrameSocket", "Listener", "Transport", "parse_endpoint"]
 _log = logging.getLogger("qkd_hal.pool")
 
 CONNECTIONS = 16  # at once, per listener; a link needs one, a stranger's flood gets no more
-SEND_TIMEOUT = 10.0  # seconds; a peer that does not read for so long is gone
+RETRY_ACCEPT = 0.1  # seconds; out of descriptors, others must close first
 BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between attempts to connect; the last one repeats
 
 
@@ -70,11 +71,13 @@ class FrameSocket:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._sending = Lock()
+        self._until = Deadline(None)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def settimeout(self, seconds: float) -> None:
-        """Give up receiving after so much silence."""
+    def settimeout(self, seconds: float, *, in_all: bool = False) -> None:
+        """Give up receiving after so much silence; *in_all*, also when bytes drip in for longer."""
         self._socket.settimeout(seconds)
+        self._until = Deadline(seconds if in_all else None)
 
     def send(self, frame: bytes) -> None:
         """Send one frame.
@@ -103,6 +106,7 @@ class FrameSocket:
         data = bytearray()
         while len(data) < size:
             try:
+                self._until.check("the peer proves itself")
                 piece = self._socket.recv(size - len(data))
             except OSError as error:
                 raise LinkError(f"the link broke: {error.strerror or error}") from None
@@ -152,8 +156,12 @@ class Listener:
         while True:
             try:
                 sock, _ = self._socket.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if self._closed:
+                    return
+                _log.warning("cannot accept a connection at %s: %s", self.address, error)
+                time.sleep(RETRY_ACCEPT)
+                continue
             self._admit(sock)
 
     def _admit(self, sock: socket.socket) -> None:

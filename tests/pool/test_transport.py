@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import socket
 import threading
 from typing import TYPE_CHECKING
@@ -10,10 +12,13 @@ import pytest
 
 from qkd_hal.errors import ConfigurationError, LinkError
 from qkd_hal.link.channel import MAX_FRAME
+from qkd_hal.pool.connection import Connection
 from qkd_hal.pool.transport import CONNECTIONS, Dialer, FrameSocket, Listener, parse_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from pytest_mock import MockerFixture
 
 
 @pytest.fixture
@@ -78,6 +83,39 @@ def test_silence_is_a_link_error(pair: tuple[FrameSocket, socket.socket]) -> Non
         frames.receive()
 
 
+@pytest.fixture
+def dripping(pair: tuple[FrameSocket, socket.socket]) -> Iterator[FrameSocket]:
+    """A stranger who sends a frame of 40 bytes, 50 a second."""
+    frames, far = pair
+    pause = threading.Event()
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            for byte in (40).to_bytes(4, "big") + bytes(40):
+                far.sendall(bytes([byte]))
+                pause.wait(0.02)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    yield frames
+    pause.set()
+    thread.join()
+
+
+def test_dripping_bytes_are_no_way_around_a_limit_in_all(dripping: FrameSocket) -> None:
+    dripping.settimeout(0.2, in_all=True)
+    with pytest.raises(LinkError, match="in time"):
+        dripping.receive()
+
+
+def test_a_stranger_proves_the_secret_in_time_however_slowly_it_talks(
+    dripping: FrameSocket, mocker: MockerFixture
+) -> None:
+    mocker.patch("qkd_hal.pool.connection.HANDSHAKE_TIMEOUT", 0.2)
+    with pytest.raises(LinkError, match="in time"):
+        Connection(dripping, bytes(32), site="alice", peer="bob", connects=False)
+
+
 def test_closing_wakes_a_receiver(pair: tuple[FrameSocket, socket.socket]) -> None:
     frames, far = pair
     woken = threading.Event()
@@ -119,6 +157,26 @@ def test_a_listener_gives_strangers_few_connections_and_closes_them_all() -> Non
         assert stranger.recv(1) == b""
         stranger.close()
     listener.close()
+
+
+def test_a_listener_outlives_a_lack_of_descriptors(
+    mocker: MockerFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, served = socket.socket.accept, threading.Event()
+    faults = [OSError(errno.EMFILE, "Too many open files")]
+
+    def accept(sock: socket.socket) -> tuple[socket.socket, object]:
+        if faults:
+            raise faults.pop()
+        return real(sock)
+
+    mocker.patch.object(socket.socket, "accept", accept)
+    listener = Listener("tcp://127.0.0.1:0", lambda _: served.set())
+    listener.start()
+    with socket.create_connection(parse_endpoint(listener.address)):
+        assert served.wait(5)
+    listener.close()
+    assert "Too many open files" in caplog.text
 
 
 def test_a_listener_that_never_started_closes() -> None:
