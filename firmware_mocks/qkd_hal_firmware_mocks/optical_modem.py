@@ -17,6 +17,7 @@ import cbor2
 import zmq
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -33,6 +34,7 @@ class Fault(Enum):
     GARBAGE = auto()  # not CBOR
     NOT_A_MAP = auto()  # CBOR, but a list
     TRAILING = auto()  # a good reply, and a byte behind it
+    STALE_FLOOD = auto()  # answers to an earlier request, without end
     FUTURE = auto()  # an answer to a request that was never made
     MISSING_FIELD = auto()  # a success without its results
     WRONG_TYPE = auto()  # every result is text
@@ -106,11 +108,17 @@ class MockModem:
                 for parts in self._replies(raw):
                     self._socket.send_multipart([client, *parts])
 
-    def _replies(self, raw: bytes) -> list[list[bytes]]:
+    def _flood(self) -> Iterator[list[bytes]]:
+        while not self._stop.is_set() and not self._socket.poll(1):
+            yield [cbor2.dumps({"n": 0}, canonical=True)]
+
+    def _replies(self, raw: bytes) -> Iterable[list[bytes]]:
         request = cbor2.loads(raw)
         self.requests.append(request)
         parts = self._answer(request)
         fault = self.faults.pop(0) if self.faults else None
+        if fault is Fault.STALE_FLOOD:
+            return self._flood()
         if fault is Fault.LATE:
             self._late.append(parts)
         if fault in (Fault.LATE, Fault.SILENCE):

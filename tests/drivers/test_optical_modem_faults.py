@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+import zmq
 
 from qkd_hal.errors import (
     ConfigurationError,
@@ -26,6 +28,8 @@ from qkd_hal.registry import DeviceURL
 from qkd_hal.sources import Agreement, Alarm, Deadline, Slot
 from qkd_hal_drivers.optical_modem import OpticalModemDriver
 from qkd_hal_drivers.optical_modem import driver as make_driver
+from qkd_hal_drivers.optical_modem._channel import ModemChannel
+from qkd_hal_drivers.optical_modem._credential import Credential
 from qkd_hal_firmware_mocks.optical_modem import Fault, MockModem
 
 if TYPE_CHECKING:
@@ -162,6 +166,28 @@ def test_a_late_reply_is_not_taken_for_the_next_one(
         fetch(driver, late, 32, SHORT)
     assert fetch(driver, wanted, 32) == modem.key_of(wanted.handle)
     assert fetch(driver, late, 32) == modem.key_of(late.handle)
+
+
+def test_stale_replies_without_end_do_not_outlast_the_deadline(
+    driver: OpticalModemDriver, modem: MockModem
+) -> None:
+    modem.faults = [Fault.STALE_FLOOD]
+    with pytest.raises(DeadlineError):
+        driver.status(Deadline(SHORT))
+    assert driver.status(Deadline(LONG)).stored_keys == 4
+
+
+def test_a_peer_that_reads_nothing_blocks_nobody() -> None:
+    (server, _), client = zmq.curve_keypair(), zmq.curve_keypair()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        channel = ModemChannel(endpoint, Credential(server, *client), device="silent")
+        for _ in range(16):
+            with pytest.raises(DeadlineError):
+                channel.call("status", {}, Deadline(0))
+        with pytest.raises(DeviceLostError, match="no more requests"):
+            channel.call("status", {}, Deadline(LONG))
+        channel.close()
 
 
 def test_an_error_text_cannot_move_the_cursor(driver: OpticalModemDriver, modem: MockModem) -> None:

@@ -31,6 +31,7 @@ __all__ = ["ModemChannel"]
 
 _SLICE_MS = 50  # how long close() may wait for a blocked hook
 _MAX_MESSAGE = 1 << 20  # a reply to the largest reserve is below 64 KiB, key bytes too
+_MAX_UNSENT = 16  # requests that timed out before the modem took them; honest ones wait alone
 _HEARTBEAT_MS = 2000
 _SILENCE_MS = 6000
 _REFUSED = (
@@ -75,7 +76,7 @@ class ModemChannel:
         with self._lock:
             self._require_open()
             self._number += 1
-            self._socket.send(encode_request(self._number, operation, arguments))
+            self._send(encode_request(self._number, operation, arguments))
             while True:
                 reply, parts = self._next_reply(deadline, operation)
                 if reply.number == self._number:
@@ -83,6 +84,7 @@ class ModemChannel:
                 if reply.number > self._number:
                     raise ProtocolError("the modem answers a later request", device=self._device)
                 # An answer to a request that timed out before: its key bytes go unread.
+                deadline.check(f"the modem handles {operation!r}", device=self._device)
 
     def close(self) -> None:
         """Wake a blocked call and release the sockets; from any thread, any number of times."""
@@ -93,6 +95,16 @@ class ModemChannel:
                 self._monitor.close(linger=0)
                 self._socket.close(linger=0)
                 self._context.term()
+
+    def _send(self, request: bytes) -> None:
+        try:
+            self._socket.send(request, zmq.NOBLOCK)
+        except zmq.Again:
+            raise DeviceLostError(
+                "the modem takes no more requests",
+                device=self._device,
+                cure="Check the modem, then call init() to reconnect",
+            ) from None
 
     def _next_reply(self, deadline: Deadline, operation: str) -> tuple[Reply, list[zmq.Frame]]:
         while not self._socket.poll(self._slice(deadline)):
@@ -150,5 +162,6 @@ def _configure(socket: zmq.Socket[bytes], credential: Credential) -> None:
     socket.curve_secretkey = credential.client_secret
     socket.linger = 0
     socket.maxmsgsize = _MAX_MESSAGE
+    socket.sndhwm = _MAX_UNSENT
     socket.heartbeat_ivl = _HEARTBEAT_MS
     socket.heartbeat_timeout = _SILENCE_MS
