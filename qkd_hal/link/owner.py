@@ -228,7 +228,7 @@ class SpaceOwner:
         error: QKDError = LinkError(f"{self.space.destination} refused a block: {refused.reason}")
         if refused.reason == KeyMismatchError.code:
             error = KeyMismatchError(f"{self.space} got different bytes at its two ends")
-        return [Persist(tuple(self._drop([number]))), Answer(number, error), Notify(error)]
+        return [Persist(tuple(self._drop([number]))), Notify(error), Answer(number, error)]
 
     def _pending(self, number: int) -> BlockRecord:
         block = self.blocks.get(number)

@@ -224,6 +224,8 @@ class Pool:
             if self._closed or self._pid != os.getpid():
                 return
             self._closed = True
+        for link in self._links.values():
+            link.worker.refuse_offers()
         for close in self._closers:
             close()
         for link in self._links.values():

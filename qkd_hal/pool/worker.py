@@ -82,7 +82,7 @@ class LinkWorker:
         self._current: Connection | None = None
         self._wanting: list[Future[None]] = []
         self._offering: dict[int, Future[int]] = {}
-        self._refreshing = False
+        self._refreshing = self._refusing = False
         self._stopping = self._releasing = False
         self._released = Event()
         self.watchers: list[Event] = []  # set whenever a level or the contact may have changed
@@ -160,6 +160,10 @@ class LinkWorker:
             return done.result(timeout)
         except FutureTimeout:
             raise DeadlineError(f"{self.peer} did not answer for a block", device=None) from None
+
+    def refuse_offers(self) -> None:
+        """Wake whoever waits for a block to be stored, and take no more: the pool closes."""
+        self._post(self._refuse_offers)
 
     def close(self) -> None:
         """Give leases back, end the connection, write down what remains, stop the thread."""
@@ -284,7 +288,7 @@ class LinkWorker:
             return
         self._current = None
         self.core.disconnected()
-        cut = LinkError(f"the link to {self.peer} was cut")
+        cut = _cut(self.peer)
         for number in list(self._offering):
             self.answer(number, cut)
         self._settle_waiters(cut)
@@ -335,17 +339,27 @@ class LinkWorker:
             self.core.lease(1)
             self._wake_watchers()
 
+    def _refuse_offers(self) -> None:
+        self._refusing = True
+        for number in list(self._offering):
+            self.answer(number, _closing())
+
     def _offer(
         self, material: bytearray, ref: KeyRef, provenance: Provenance, done: Future[int]
     ) -> None:
+        if self._refusing:
+            done.set_exception(_closing())
+            return
         try:
             self.core.offer(material, ref, provenance)
-        except StoreError:
-            raise
         except QKDError as error:
             done.set_exception(error)
+            if isinstance(error, StoreError):
+                raise
         else:
             self._offering[self.core.owner.floor] = done
+            if self._current is None:  # it broke under the offer, when nobody waited yet
+                self.answer(self.core.owner.floor, _cut(self.peer))
 
     def _fetched(self, offer: Offer, material: bytearray, provenance: Provenance) -> None:
         self._post(partial(self.core.fetched, offer, material, provenance))
@@ -377,7 +391,7 @@ class LinkWorker:
 
     def _finish(self) -> None:
         self._stopping = True
-        self._settle_waiters(StateError("the pool was closed"))
+        self._settle_waiters(_closing())
         if not self.failed:
             self.core.close()
 
@@ -388,3 +402,11 @@ def _finish(future: Future[None] | Future[int], value: object, error: QKDError |
         future.set_exception(error)
     else:
         future.set_result(value)  # type: ignore[arg-type]
+
+
+def _cut(peer: str) -> LinkError:
+    return LinkError(f"the link to {peer} was cut")
+
+
+def _closing() -> StateError:
+    return StateError("the pool was closed")

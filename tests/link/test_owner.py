@@ -89,7 +89,7 @@ def test_a_pending_block_is_not_leased() -> None:
 def test_a_refused_block_is_dropped_before_the_filler_hears() -> None:
     owner = _ready()
     owner.offer(bytearray(100), REF, HARDWARE)
-    persist, answer, notify = owner.on_refused(Refused(1, "device"))
+    persist, notify, answer = owner.on_refused(Refused(1, "device"))
     assert persist == Persist((DropBlock(1),))
     assert isinstance(answer, Answer)
     assert isinstance(answer.error, LinkError)

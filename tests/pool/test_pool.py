@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -272,6 +273,51 @@ def test_a_bug_of_the_peers_device_voids_one_block_only(
         sites.fill()
     mocker.stop(take)
     sites.fill()
+
+
+def test_closing_wakes_whoever_waits_for_a_block(sites: TwoSites, mocker: MockerFixture) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def hang(*_: object) -> QuantumKey:
+        asked.set()
+        answered.wait(20)
+        raise KeyNotFoundError("too late")
+
+    mocker.patch.object(sites.devices["bob"], "take", side_effect=hang)
+    with ThreadPoolExecutor(1) as executor:
+        waiting = executor.submit(sites.fill)
+        assert asked.wait(5)
+        sites.alice.close()
+        try:
+            with pytest.raises(StateError, match="closed"):
+                waiting.result(5)
+        finally:
+            answered.set()
+
+
+def test_a_link_that_breaks_under_an_offer_answers_at_once(
+    sites: TwoSites, mocker: MockerFixture
+) -> None:
+    sites.bob.accept_blocks("alice", sites.devices["bob"])
+    worker = sites.alice._links["bob"].worker
+    mocker.patch.object(worker._current, "send", side_effect=LinkError("broken pipe"))
+    mocker.patch.object(worker, "_up")  # and it stays down
+    with (
+        sites.devices["alice"].reserve("bob", 100) as reservation,
+        pytest.raises(LinkError),
+    ):
+        sites.alice.add_block("bob", reservation.key, timeout=5)
+
+
+def test_a_store_that_fails_under_an_offer_is_told_to_the_filler(
+    sites: TwoSites, mocker: MockerFixture
+) -> None:
+    mocker.patch.object(sites.alice._store, "apply", side_effect=StoreError("disk full"))
+    with (
+        sites.devices["alice"].reserve("bob", 100) as reservation,
+        pytest.raises(StoreError, match="disk full"),
+    ):
+        sites.alice.add_block("bob", reservation.key, timeout=5)
 
 
 def test_a_block_is_refused_where_no_device_is_attached(sites: TwoSites) -> None:
