@@ -109,7 +109,7 @@ class MockModem:
                     self._socket.send_multipart([client, *parts])
 
     def _flood(self) -> Iterator[list[bytes]]:
-        while not self._stop.is_set() and not self._socket.poll(1):
+        while not self._stop.is_set() and not self._socket.poll(0):
             yield [cbor2.dumps({"n": 0}, canonical=True)]
 
     def _replies(self, raw: bytes) -> Iterable[list[bytes]]:
