@@ -213,6 +213,23 @@ def test_a_modem_that_reserves_fewer_keys_is_refused(
         driver.reserve("bob", 32, 1, Deadline(LONG))
 
 
+@pytest.mark.parametrize(("ids", "handles"), [(b"aa", b"ab"), (b"ab", b"aa")])
+def test_a_key_that_is_reserved_twice_is_refused(
+    driver: OpticalModemDriver,
+    modem: MockModem,
+    monkeypatch: pytest.MonkeyPatch,
+    ids: bytes,
+    handles: bytes,
+) -> None:
+    slots = [
+        {"key_id": bytes([key] * 16), "handle": bytes([handle] * 16)}
+        for key, handle in zip(ids, handles, strict=True)
+    ]
+    monkeypatch.setattr(modem, "_op_reserve", lambda _: {"slots": slots})
+    with pytest.raises(ProtocolError, match="twice"):
+        driver.reserve("bob", 32, 2, Deadline(LONG))
+
+
 def test_streams_are_unsupported(driver: OpticalModemDriver) -> None:
     with pytest.raises(UnsupportedError):
         driver.reserve("bob", None, 1, Deadline(LONG))

@@ -105,6 +105,9 @@ class OpticalModemDriver:
         slots = [_slot(fields, peer, size) for fields in found]
         if len(slots) != count:
             raise ProtocolError("the modem reserved another number of keys", device=self._name)
+        for names in ({slot.key_id for slot in slots}, {slot.handle for slot in slots}):
+            if len(names) != count:
+                raise ProtocolError("the modem reserved one key twice", device=self._name)
         return slots
 
     def bind(self, peer: str, key_id: KeyId, deadline: Deadline) -> Slot:
