@@ -269,6 +269,7 @@ class DistillationSession:
             self._handshake.check(hello)
             self._check_pad(hello)
         except ProtocolError as error:
+            self._leave_idle_session()
             return [PeerRefused(error)]
         if not self._handshake.started or self._handshake.is_settled(hello):
             return []
@@ -280,6 +281,12 @@ class DistillationSession:
             self._open_handshake()
         self._framing.hello(self._handshake.answer(hello))
         return events
+
+    def _leave_idle_session(self) -> None:
+        """Speak to a peer that came back unfit: from our silence it would never learn why."""
+        if self._handshake.peer is not None and not self.busy:
+            self._want_new_light()
+            self._framing.hello(self._open_handshake())
 
     def _check_pad(self, hello: Hello) -> None:
         """Refuse to go on with a pad that is older than the peer's memory of it.

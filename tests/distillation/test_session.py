@@ -303,6 +303,16 @@ def test_two_emitters_refuse_each_other(make_pair: MakePair) -> None:
     )
 
 
+def test_a_peer_that_comes_back_unfit_is_told_so_by_an_idle_end(make_pair: MakePair) -> None:
+    pair, other = make_pair(), make_pair()
+    pair.run()
+    assert pair.emitter.engine.waiting_for is Waiting.DETECTIONS
+    pair.detector = other.emitter
+    pair.run()
+    assert any(isinstance(event, PeerRefused) for event in pair.detector.events)
+    assert pair.emitter.engine.waiting_for.value == "hello"
+
+
 def test_block_numbers_start_above_both_ends_stores(make_pair: MakePair) -> None:
     pair = make_pair()
     pair.detector.ever = {41}
