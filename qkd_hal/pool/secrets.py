@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import stat
 from pathlib import Path
 
 from qkd_hal.errors import ConfigurationError
 from qkd_hal.link.channel import SECRET_MIN
+from qkd_hal.private_files import create_private, read_private
 
 __all__ = ["create_link_secret", "load_link_secret"]
 
@@ -21,16 +20,7 @@ def create_link_secret(path: str | Path) -> None:
     Raises:
         ConfigurationError: the file exists or cannot be written.
     """
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot create the link secret {path}: {error.strerror}"
-        ) from None
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secrets.token_hex(SECRET_MIN) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    create_private(Path(path), (secrets.token_hex(SECRET_MIN) + "\n").encode("ascii"))
 
 
 def load_link_secret(path: str | Path) -> bytes:
@@ -38,24 +28,14 @@ def load_link_secret(path: str | Path) -> bytes:
 
     Raises:
         ConfigurationError: the file is missing, open to others, or holds something else.
+        DevicePermissionError: this user may not read it.
     """
-    try:
-        with Path(path).open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            text = file.read(MAX_SECRET)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read the link secret {path}: {error.strerror}",
-            cure="Make one with create_link_secret and copy it to the other site by a safe way",
-        ) from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise ConfigurationError(
-            f"the link secret {path} can be read by others", cure=f"Run: chmod 600 {path}"
-        )
+    cure = "Make one with `qkd-hal pool secret` and copy it to the other site by a safe way"
+    text = read_private(Path(path), "the link secret", at_most=MAX_SECRET, cure=cure)
     return _parse(text, path)
 
 
-def _parse(text: bytes, path: str | Path) -> bytes:
+def _parse(text: bytearray, path: str | Path) -> bytes:
     try:
         secret = bytes.fromhex(text.decode("ascii").strip())
     except ValueError:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qkd_hal.private_files import replace_private
 from qkd_hal_simulators.entropy import SystemEntropy
 from qkd_hal_simulators.eve_process import run_eve
-from qkd_hal_simulators.modem.files import replace_private
 from qkd_hal_simulators.modem.initial_secret import create_initial_secret
 from qkd_hal_simulators.modem.lifetime import ending
 from qkd_hal_simulators.modem.process import run_modem

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qkd_hal.errors import ConfigurationError, DevicePermissionError
+from qkd_hal.errors import ConfigurationError
 from qkd_hal_drivers.optical_modem._credential import ENVIRONMENT_VARIABLE, load_credential
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
 
 def test_an_open_file_is_refused(path: Path) -> None:
     path.chmod(0o604)
-    with pytest.raises(DevicePermissionError, match="chmod 600"):
+    with pytest.raises(ConfigurationError, match="chmod 600"):
         load_credential(str(path))
 
 

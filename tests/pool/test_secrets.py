@@ -56,5 +56,5 @@ def test_a_file_without_a_secret_is_refused_and_not_shown(tmp_path: Path, text: 
 
 
 def test_a_missing_file_comes_with_a_cure(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="create_link_secret"):
+    with pytest.raises(ConfigurationError, match="qkd-hal pool secret"):
         load_link_secret(tmp_path / "none")

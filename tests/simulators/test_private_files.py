@@ -9,18 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qkd_hal.errors import ConfigurationError, DeviceBusyError
+from qkd_hal.private_files import create_private, private_directory, replace_private
 from qkd_hal_simulators.modem.advertisement import advertised
 from qkd_hal_simulators.modem.credential import issue_credential
 from qkd_hal_simulators.modem.database import Database
-from qkd_hal_simulators.modem.files import (
-    create_private,
-    exclusive,
-    private_directory,
-    replace_private,
-)
 from qkd_hal_simulators.modem.initial_secret import create_initial_secret, read_secret
 from qkd_hal_simulators.modem.pad_store import PadStore
 from qkd_hal_simulators.modem.shared_secret import take_in_secret
+from qkd_hal_simulators.modem.single_instance import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

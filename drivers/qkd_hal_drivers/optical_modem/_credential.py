@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qkd_hal.errors import ConfigurationError, DevicePermissionError
+from qkd_hal.errors import ConfigurationError
+from qkd_hal.private_files import read_private
 
 __all__ = ["ENVIRONMENT_VARIABLE", "Credential", "load_credential"]
 
@@ -31,8 +31,9 @@ def load_credential(path: str | None) -> Credential:
     """Read the credential at *path*, or where ``QKD_HAL_MODEM_CREDENTIAL`` points.
 
     Raises:
-        ConfigurationError: no path is given, the file is missing or is no credential.
-        DevicePermissionError: this user may not read it, or users other than its owner may.
+        ConfigurationError: no path is given, or the file is missing, open to other users or
+            no credential.
+        DevicePermissionError: this user may not read it.
     """
     name = path or os.environ.get(ENVIRONMENT_VARIABLE)
     if not name:
@@ -41,32 +42,12 @@ def load_credential(path: str | None) -> Credential:
             cure=f"Add ?credential=FILE to the URL or set {ENVIRONMENT_VARIABLE}; the modem"
             " writes client.curve into its --dir",
         )
-    return _parse(_read_private(Path(name)), name)
+    cure = "Name the client.curve in the modem's --dir, and start the modem first"
+    raw = read_private(Path(name), "the modem credential", at_most=_MAX_BYTES, cure=cure)
+    return _parse(raw, name)
 
 
-def _read_private(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            raw = file.read(_MAX_BYTES + 1)
-    except PermissionError:
-        raise DevicePermissionError(
-            f"no right to read the modem credential {path}",
-            cure="Run as the modem's user, or have that user hand you the file",
-        ) from None
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read the modem credential {path}: {error.strerror}",
-            cure="Name the client.curve in the modem's --dir, and start the modem first",
-        ) from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise DevicePermissionError(
-            f"the modem credential {path} is open to other users", cure=f"Run: chmod 600 {path}"
-        )
-    return raw
-
-
-def _parse(raw: bytes, name: str) -> Credential:
+def _parse(raw: bytearray, name: str) -> Credential:
     try:
         fields = json.loads(raw)
         keys = [str(fields[key]).encode("ascii") for key in _NAMES]

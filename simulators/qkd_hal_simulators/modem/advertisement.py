@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qkd_hal_simulators.modem.files import private_directory, replace_private
+from qkd_hal.private_files import private_directory, replace_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from qkd_hal_simulators.modem.files import replace_private
+from qkd_hal.private_files import replace_private
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from qkd_hal.errors import ConfigurationError
 from qkd_hal.keys import wipe
-from qkd_hal_simulators.modem.files import create_private
+from qkd_hal.private_files import create_private, read_private
 
 __all__ = ["MIN_SECRET_BYTES", "create_initial_secret", "discard_secret", "read_secret"]
 
@@ -44,22 +44,11 @@ def read_secret(path: Path) -> bytearray:
 
     Raises:
         ConfigurationError: missing, too short or too long, or open to other users.
+        DevicePermissionError: this user may not read it.
     """
-    try:
-        with path.open("rb", buffering=0) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            secret = bytearray(_MAX_SECRET_BYTES + 1)
-            size = file.readinto(secret) or 0
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot read the initial secret {path}: {error.strerror}",
-            cure="Make one with: qkd-hal modem secret --out FILE --out COPY_FOR_THE_PEER",
-        ) from None
-    if mode & 0o077:
-        raise ConfigurationError(
-            f"the initial secret {path} is open to other users", cure=f"Run: chmod 600 {path}"
-        )
-    del secret[size:]
+    cure = "Make one with: qkd-hal modem secret --out FILE --out COPY_FOR_THE_PEER"
+    secret = read_private(path, "the initial secret", at_most=_MAX_SECRET_BYTES, cure=cure)
+    size = len(secret)
     if not MIN_SECRET_BYTES <= size <= _MAX_SECRET_BYTES:
         raise ConfigurationError(f"{path} is no initial secret: it has {size} bytes")
     return secret

@@ -11,6 +11,7 @@ import zmq
 
 from qkd_hal.distillation.session import DistillationSession, Role
 from qkd_hal.key_ids import KeyIdSealer
+from qkd_hal.private_files import private_directory
 from qkd_hal.sources import Alarm
 from qkd_hal_simulators.entropy import SystemEntropy
 from qkd_hal_simulators.modem.advertisement import advertised
@@ -21,7 +22,6 @@ from qkd_hal_simulators.modem.classical import QUEUED_MESSAGES, ClassicalChannel
 from qkd_hal_simulators.modem.credential import issue_credential
 from qkd_hal_simulators.modem.database import Database
 from qkd_hal_simulators.modem.distiller import Distiller
-from qkd_hal_simulators.modem.files import exclusive, private_directory
 from qkd_hal_simulators.modem.key_service import KeyService
 from qkd_hal_simulators.modem.key_store import KeyStore
 from qkd_hal_simulators.modem.light import EmittingEnd, ReceivingEnd, shared_parameters
@@ -30,6 +30,7 @@ from qkd_hal_simulators.modem.quantum import MAX_FRAME_BYTES, QUEUED_FRAMES
 from qkd_hal_simulators.modem.record import LinkRecord
 from qkd_hal_simulators.modem.role import note_role
 from qkd_hal_simulators.modem.shared_secret import take_in_secret
+from qkd_hal_simulators.modem.single_instance import exclusive
 from qkd_hal_simulators.modem.sockets import Waker, attach, link_socket
 from qkd_hal_simulators.modem.workers import Workers
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import stat
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from qkd_hal.errors import ConfigurationError, DeviceBusyError
+from qkd_hal.errors import ConfigurationError, DevicePermissionError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["create_private", "exclusive", "private_directory", "replace_private"]
+__all__ = ["create_private", "private_directory", "read_private", "replace_private"]
 
 
 def private_directory(path: Path) -> Path:
@@ -36,7 +31,7 @@ def create_private(path: Path, content: bytes | bytearray) -> None:
     """Write a new 0600 file, whole or not at all.
 
     Raises:
-        ConfigurationError: *path* exists; it is left as it was.
+        ConfigurationError: *path* exists, and is left as it was, or cannot be made.
     """
     temporary = _write_beside(path, content)
     try:
@@ -59,8 +54,42 @@ def replace_private(path: Path, content: bytes) -> None:
         raise
 
 
+def read_private(path: Path, what: str, *, at_most: int, cure: str) -> bytearray:
+    """Read a secret that nobody but its owner may read; at most one byte more than *at_most*.
+
+    *what* names it and *cure* says how to get one, for the messages. Unbuffered, so that the
+    caller can wipe the only copy.
+
+    Raises:
+        ConfigurationError: it is missing, or open to other users.
+        DevicePermissionError: this user has no right to read it.
+    """
+    content = bytearray(at_most + 1)
+    try:
+        with path.open("rb", buffering=0) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            size = file.readinto(content) or 0
+    except PermissionError:
+        raise DevicePermissionError(
+            f"no right to read {what} {path}",
+            cure="Run as the user who owns it, or have that user hand it out",
+        ) from None
+    except OSError as error:
+        fault = f"cannot read {what} {path}: {error.strerror}"
+        raise ConfigurationError(fault, cure=cure) from None
+    del content[size:]
+    if stat.S_IMODE(mode) & 0o077:
+        raise ConfigurationError(
+            f"{what} {path} is open to other users", cure=f"Run: chmod 600 {path}"
+        )
+    return content
+
+
 def _write_beside(path: Path, content: bytes | bytearray) -> Path:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
+    except OSError as error:
+        raise ConfigurationError(f"cannot create {path}: {error.strerror}") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -70,22 +99,3 @@ def _write_beside(path: Path, content: bytes | bytearray) -> Path:
         Path(name).unlink()
         raise
     return Path(name)
-
-
-@contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold the lock file *path*; the kernel frees it however this process ends.
-
-    Raises:
-        DeviceBusyError: another process holds it.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise DeviceBusyError(
-            f"another modem runs in {path.parent}", cure="Stop it, or give each its own --dir"
-        ) from None
-    finally:
-        os.close(descriptor)
