@@ -40,7 +40,7 @@ def test_a_file_that_others_can_touch_is_refused(tmp_path: Path, mode: int) -> N
 def test_a_missing_file_and_a_missing_folder_name_the_path(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"the test secret .*none.* Make one"):
         read(tmp_path / "none")
-    with pytest.raises(ConfigurationError, match="cannot create .*folder"):
+    with pytest.raises(ConfigurationError, match=r"cannot create .*folder"):
         create_private(tmp_path / "folder" / "secret", b"")
 
 
