@@ -7,6 +7,7 @@ first that fails. It is driven by one thread at a time; only :attr:`leases` and
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from qkd_hal.errors import ProtocolError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from qkd_hal.errors import QKDError
     from qkd_hal.keys import KeyRef, Provenance
+    from qkd_hal.link import SpaceRecord
     from qkd_hal.pool.leases import Allocation
     from qkd_hal.pool.store import PoolStore
 
@@ -69,9 +71,9 @@ class LinkCore:
         self._store, self._host, self._epoch = store, host, epoch
         self.site, self.peer = site, peer
         self.outgoing, self.incoming = Space(site, peer), Space(peer, site)
-        self.owner = SpaceOwner(
-            self.outgoing, *store.load(self.outgoing), epoch=epoch, lease_size=lease_size
-        )
+        record, blocks = store.load(self.outgoing)
+        record = _begun(record, epoch)
+        self.owner = SpaceOwner(self.outgoing, record, blocks, epoch=epoch, lease_size=lease_size)
         record, blocks = store.load(self.incoming)
         self.responder = SpaceResponder(self.incoming, record, blocks, epoch=epoch)
         self.leases = Leases()
@@ -272,3 +274,12 @@ class LinkCore:
             for start, end in ranges:
                 material = self._store.read(self.incoming, number, start, end)
                 self.openings.open(block, start, material)
+
+
+def _begun(record: SpaceRecord, epoch: bytes) -> SpaceRecord:
+    """Let a space that begins number its blocks from a random place on.
+
+    When both sites begin anew under one link secret, the key IDs of before must name nothing:
+    whoever kept them could drain the pool.
+    """
+    return record if record.floor else replace(record, floor=int.from_bytes(epoch[:5], "big") >> 1)
