@@ -177,8 +177,13 @@ class QuantumKey:
         try:
             yield view
         finally:
+            self.wipe()  # first: a view that somebody still holds cannot be released
             view.release()
-            self.wipe()
+
+    @property
+    def shown(self) -> bool:
+        """Whether :meth:`exposed` gave the bytes to anybody."""
+        return not self._views
 
     def matches(self, other: QuantumKey | bytes | bytearray | memoryview) -> bool:
         """Compare in constant time, without exposing either."""

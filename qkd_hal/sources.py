@@ -208,11 +208,12 @@ class Reservation:
     def give_back(self) -> None:
         """Return the key unused. Legal only while neither its bytes nor its ID were used.
 
-        A source that cannot take it back burns it.
+        A source that cannot take it back burns it; so is a key whose bytes were shown.
         """
         give_back, self._give_back = self._give_back, None
+        unused = not self.key.shown
         self.key.wipe()
-        if give_back is not None:
+        if give_back is not None and unused:
             give_back()
 
     def burn(self) -> None:

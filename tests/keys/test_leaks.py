@@ -217,3 +217,11 @@ def test_a_key_on_show_is_overwritten_in_a_forked_child(key: QuantumKey) -> None
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 0
         assert bytes(view) == SECRET
+
+
+def test_bytes_that_somebody_still_holds_are_overwritten_all_the_same(key: QuantumKey) -> None:
+    buffer = key._buffer
+    with pytest.raises(BufferError), key.exposed() as view:
+        held = pickle.PickleBuffer(view)
+    held.release()
+    assert not any(buffer)

@@ -200,6 +200,17 @@ def test_a_key_given_back_is_served_again(sites: TwoSites) -> None:
         sites.alice.source.reserve("bob", 32)
 
 
+def test_a_key_given_back_after_its_bytes_were_shown_is_burned(sites: TwoSites) -> None:
+    sites.fill(size=64)
+    first = sites.alice.source.reserve("bob", 32)
+    with first.key.exposed():
+        pass
+    first.give_back()
+    sites.flush()
+    with pytest.raises(KeysExhaustedError):
+        sites.alice.source.reserve("bob", 32)
+
+
 def test_threads_get_different_keys(sites: TwoSites) -> None:
     sites.fill(8)
     served: list[tuple[KeyRef, bytes]] = []
