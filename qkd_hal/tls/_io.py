@@ -18,6 +18,8 @@ __all__ = ["PeerEndedError", "repeat"]
 
 T = TypeVar("T")
 
+_LONGEST_WAIT = 3600.0  # seconds at once: poll() counts milliseconds in a C int
+
 
 class PeerEndedError(TLSError):
     """The peer's close_notify: the orderly end for a reader, a failure for all others."""
@@ -58,7 +60,6 @@ def _tls_error(fault: SSL.Error, doing: str) -> TLSError:
 
 def _wait(sock: socket.socket, event: int, deadline: Deadline, doing: str) -> None:
     deadline.check(doing)
-    remaining = deadline.remaining()
     poll = select.poll()
     poll.register(sock, event)
-    poll.poll(None if remaining is None else remaining * 1000)
+    poll.poll((deadline.remaining(_LONGEST_WAIT) or 0) * 1000)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import random
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -162,6 +164,18 @@ def test_a_silent_peer_ends_in_a_deadline(ends: Ends) -> None:
     server.sendall(b"late")
     client.settimeout(10)
     assert client.recv() == b"late"
+
+
+@pytest.mark.parametrize("seconds", [1e9, math.inf])
+def test_a_timeout_may_be_as_long_as_one_likes(seconds: float, ends: Ends) -> None:
+    client, server = ends
+    server.settimeout(seconds)
+    with ThreadPoolExecutor(1) as pool:
+        received = pool.submit(server.recv)
+        while not server._callers:
+            time.sleep(0)
+        client.sendall(b"late")
+        assert received.result(5) == b"late"
 
 
 def test_a_peer_that_does_not_read_ends_in_a_deadline_and_a_cut(ends: Ends) -> None:
