@@ -18,8 +18,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from qkd_hal import aio as aio
     from qkd_hal.config import Configuration, load_configuration
-    from qkd_hal.device import DeviceKeySource, QKDDevice, QKDSession
+    from qkd_hal.device import DeviceKeySource, Event, EventKind, QKDDevice, QKDSession
     from qkd_hal.discovery import DiscoveredDevice, discover
     from qkd_hal.errors import (
         AuthenticationError,
@@ -69,7 +70,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "qkd_hal.config": ("Configuration", "load_configuration"),
-    "qkd_hal.device": ("DeviceKeySource", "QKDDevice", "QKDSession"),
+    "qkd_hal.device": ("DeviceKeySource", "Event", "EventKind", "QKDDevice", "QKDSession"),
     "qkd_hal.discovery": ("DiscoveredDevice", "discover"),
     "qkd_hal.errors": (
         "AuthenticationError",
@@ -136,6 +137,8 @@ __all__ = [
     "DeviceStatus",
     "DiscoveredDevice",
     "DistillationError",
+    "Event",
+    "EventKind",
     "KeyConsumedError",
     "KeyDriver",
     "KeyId",
@@ -173,6 +176,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
+    if name == "aio":
+        return importlib.import_module("qkd_hal.aio")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'qkd_hal' has no attribute {name!r}")
     value: object = getattr(importlib.import_module(_HOME_OF[name]), name)
@@ -181,4 +186,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+    return sorted({*globals(), *_HOME_OF, "aio"})

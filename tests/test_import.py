@@ -55,3 +55,13 @@ def test_every_public_name_is_there_and_listed() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nope'"):
         _ = qkd_hal.nope
+
+
+def test_the_asynchronous_front_loads_on_use(bare_environment: dict[str, str]) -> None:
+    loaded = _loaded("import qkd_hal; qkd_hal.aio.open_device", bare_environment)
+    assert "qkd_hal.aio" in loaded
+    assert "aio" in dir(qkd_hal)
+
+
+def test_what_the_front_door_gives_is_named_there() -> None:
+    assert qkd_hal.Event.__annotations__["kind"] == qkd_hal.EventKind.__name__
