@@ -138,12 +138,13 @@ class Pool:
         """Put *key* into the space that we own towards *peer*; return the block's number.
 
         ``key.ref`` names it at the device, where the peer fetches the same bytes. Returns when
-        both ends have stored it durably; in any other case both void it, and the key is spent.
+        both ends have stored it durably; if they cannot, both void it. The key is spent either way.
 
         Raises:
             KeyMismatchError: the devices gave different bytes.
             LinkError: the peer is out of touch or refused.
-            DeadlineError: no answer within *timeout* seconds.
+            DeadlineError: no answer within *timeout* seconds; it may still come, and the block
+                is then served.
         """
         if key.ref is None:
             raise UsageError("a block needs the reference under which the peer can fetch it")

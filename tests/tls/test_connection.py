@@ -172,7 +172,7 @@ def test_a_timeout_may_be_as_long_as_one_likes(seconds: float, ends: Ends) -> No
     server.settimeout(seconds)
     with ThreadPoolExecutor(1) as pool:
         received = pool.submit(server.recv)
-        while not server._callers:
+        while not (server._callers or received.done()):
             time.sleep(0)
         client.sendall(b"late")
         assert received.result(5) == b"late"
