@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from qkd_hal.distillation.amplification import toeplitz_hash
 from qkd_hal.distillation.authentication import PadPosition, SealedTag, Transcript
 from qkd_hal.distillation.events import BlockDistilled
 from qkd_hal.distillation.parameters import MASK_BYTES
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from qkd_hal.distillation.events import Event
     from qkd_hal.distillation.messages import Message, Stored, Tag
     from qkd_hal.distillation.parameters import DistillationParameters
+    from qkd_hal.distillation.stages import Stages
     from qkd_hal.sources import EntropySource
 
 __all__ = ["Block", "BlockTools", "Stage"]
@@ -62,6 +62,7 @@ class BlockTools:
     """What a block needs from its session. ``frame`` queues a message, returns its bytes."""
 
     parameters: DistillationParameters
+    stages: Stages
     pad: AuthenticationPad = field(repr=False)
     entropy: EntropySource = field(repr=False)
     context: bytes
@@ -181,7 +182,7 @@ class Block:
         self, key: NDArray[np.uint8], matrix: NDArray[np.uint8], length: int
     ) -> BlockDistilled:
         """Amplify the reconciled key, and cut off what refills the pads."""
-        secret = toeplitz_hash(key, matrix, length)
+        secret = self.tools.stages.amplification.amplify(key, matrix, length)
         material = bytearray(np.packbits(secret))
         secret.fill(0)
         self.wipe()

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qkd_hal.distillation.amplification import seed_bits
 from qkd_hal.distillation.bits import pack_bits, pack_gaps, unpack_bits
 from qkd_hal.distillation.block import Block, Stage
-from qkd_hal.distillation.cascade import CascadeReconciler
 from qkd_hal.distillation.estimation import check_qber, estimate
 from qkd_hal.distillation.messages import (
     Corrected,
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from qkd_hal.distillation.block import BlockTools
     from qkd_hal.distillation.estimation import Estimation
     from qkd_hal.distillation.events import Event
-    from qkd_hal.distillation.reconciliation import ParityQuery
+    from qkd_hal.distillation.reconciliation import ParityQuery, Reconciler
     from qkd_hal.distillation.sifting import Sifted
     from qkd_hal.sources import DetectionBatch
 
@@ -61,7 +59,7 @@ class DetectorBlock(Block):
         self._holds = holds
         self._sifted: Sifted
         self._estimation: Estimation
-        self._reconciler: CascadeReconciler
+        self._reconciler: Reconciler
         self._asked = 0
         self._leak_bits = 0
         self._matrix: NDArray[np.uint8]
@@ -101,7 +99,8 @@ class DetectorBlock(Block):
         self.heard(raw)
         self._estimation = estimate(self._sifted, theirs, self.parameters.levels)
         qber = self._estimation.qber
-        self._reconciler = CascadeReconciler(self._sifted.key_bits, message.seed, qber)
+        reconciliation = self.tools.stages.reconciliation
+        self._reconciler = reconciliation.reconciler(self._sifted.key_bits, message.seed, qber)
         self.guard(self._reconciler)
         self.say(Estimate(pack_bits(self._sifted.test_bits), pack_bits(held)))
         self.judge(self._estimation)
@@ -148,8 +147,10 @@ class DetectorBlock(Block):
         key = self._sifted.key_bits
         self.heard(raw)
         self._length = self.key_length(self._estimation, self._leak_bits)
-        verify(key, message.hash_seed, message.hash)
-        self._matrix = unpack_bits(message.toeplitz_seed, seed_bits(len(key), self._length))
+        stages = self.tools.stages
+        verify(stages.verification.hash(key, message.hash_seed), message.hash)
+        size = stages.amplification.seed_bits(len(key), self._length)
+        self._matrix = unpack_bits(message.toeplitz_seed, size)
         sealed = self._transcript.seal()
         self.say(Tag(*sealed.position, sealed.tag))
         self.await_next(Tag, self._on_tag)

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qkd_hal.distillation.amplification import seed_bits
 from qkd_hal.distillation.bits import pack_bits, random_bits, random_bytes, unpack_bits, unpack_gaps
 from qkd_hal.distillation.block import Block, Stage
-from qkd_hal.distillation.cascade import CascadeOracle
 from qkd_hal.distillation.estimation import estimate
 from qkd_hal.distillation.events import BlockConfirmed, BlockDropped, FramesReleased
 from qkd_hal.distillation.messages import (
@@ -25,7 +23,6 @@ from qkd_hal.distillation.messages import (
 )
 from qkd_hal.distillation.reconciliation import ParityQuery
 from qkd_hal.distillation.sifting import sift
-from qkd_hal.distillation.verification import key_hash
 from qkd_hal.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -36,6 +33,7 @@ if TYPE_CHECKING:
     from qkd_hal.distillation.block import BlockTools
     from qkd_hal.distillation.estimation import Estimation
     from qkd_hal.distillation.events import Event
+    from qkd_hal.distillation.reconciliation import ParityOracle
     from qkd_hal.distillation.sifting import EmissionLog, Sifted
 
 __all__ = ["EmitterBlock"]
@@ -63,7 +61,7 @@ class EmitterBlock(Block):
         self._held: NDArray[np.uint8]
         self._sifted: Sifted
         self._estimation: Estimation
-        self._oracle: CascadeOracle
+        self._oracle: ParityOracle
         self._seed = b""
         self._matrix: NDArray[np.uint8]
         self._length = 0
@@ -134,8 +132,7 @@ class EmitterBlock(Block):
         self.heard(raw)
         self._estimation = estimate(mine, theirs, self.parameters.levels)
         self.judge(self._estimation)
-        # A key of n bits that leaked n is worth nothing, so no honest run comes near.
-        self._oracle = CascadeOracle(mine.key_bits, self._seed, len(mine.key_bits))
+        self._oracle = self.tools.stages.reconciliation.oracle(mine.key_bits, self._seed)
         self.guard(self._oracle)
         self._await_request()
         return []
@@ -156,8 +153,10 @@ class EmitterBlock(Block):
         key = self._sifted.key_bits
         self._length = self.key_length(self._estimation, self._oracle.leaked_bits)
         seed = random_bytes(self.tools.entropy, 16)
-        self._matrix = random_bits(self.tools.entropy, seed_bits(len(key), self._length))
-        self.say(Verify(seed, key_hash(key, seed), pack_bits(self._matrix)))
+        stages = self.tools.stages
+        size = stages.amplification.seed_bits(len(key), self._length)
+        self._matrix = random_bits(self.tools.entropy, size)
+        self.say(Verify(seed, stages.verification.hash(key, seed), pack_bits(self._matrix)))
         self.await_next(Tag, self._on_tag)
         return []
 

@@ -18,7 +18,6 @@ from qkd_hal.key_ids import MAX_BLOCK
 
 if TYPE_CHECKING:
     from qkd_hal.distillation.authentication import PadPosition
-    from qkd_hal.distillation.parameters import DistillationParameters
     from qkd_hal.sources import EntropySource
 
 __all__ = ["Handshake", "Role"]
@@ -36,11 +35,9 @@ class Role(Enum):
 class Handshake:
     """This end's HELLO, and the peer's once it has echoed ours."""
 
-    def __init__(
-        self, role: Role, parameters: DistillationParameters, entropy: EntropySource
-    ) -> None:
+    def __init__(self, role: Role, digest: bytes, entropy: EntropySource) -> None:
         self._role = role
-        self._digest = parameters.digest()
+        self._digest = digest
         self._entropy = entropy
         self._mine: Hello | None = None
         self._peer: Hello | None = None

@@ -62,6 +62,10 @@ class Reconciler(Protocol):
         """Errors found so far."""
         ...
 
+    def wipe(self) -> None:
+        """Overwrite what was computed from the key."""
+        ...
+
     def begin(self) -> ParityQuery:
         """Return the first question."""
         ...
@@ -81,6 +85,10 @@ class ParityOracle(Protocol):
     @property
     def leaked_bits(self) -> int:
         """Parities answered so far."""
+        ...
+
+    def wipe(self) -> None:
+        """Overwrite what was computed from the key."""
         ...
 
     def answer(self, query: ParityQuery) -> NDArray[np.uint8]:

@@ -53,6 +53,7 @@ from qkd_hal.distillation.messages import Abort, Hello, Message, decode
 from qkd_hal.distillation.parameters import DistillationParameters
 from qkd_hal.distillation.report import BlockReport
 from qkd_hal.distillation.sifting import EmissionLog, Emitted
+from qkd_hal.distillation.stages import Stages
 from qkd_hal.errors import (
     AuthenticationError,
     DistillationError,
@@ -125,6 +126,7 @@ class DistillationSession:
     :meth:`start`, since the emitter stored first; the emitter asks the detector.
     *holds* (detector): tells whether this end ever stored a block durably, consumed or not;
     without it only *unconfirmed* and the blocks of this object are known.
+    *stages*: the methods, the same at both ends; by default those of this package.
 
     Raises:
         ConfigurationError: from *pad*, when the initial secret is missing or too short.
@@ -140,6 +142,7 @@ class DistillationSession:
         first_block: int = 0,
         unconfirmed: Iterable[int] = (),
         holds: Callable[[int], bool] | None = None,
+        stages: Stages | None = None,
     ) -> None:
         if not 0 <= first_block <= MAX_BLOCK:
             raise UsageError(f"block number {first_block} is out of range")
@@ -147,11 +150,12 @@ class DistillationSession:
         self.parameters = parameters
         self._pad = pad
         self._entropy = entropy
+        self._stages = stages = stages or Stages()
         self._next_block = first_block
         self._unconfirmed = sorted(unconfirmed)
         self._known = set(self._unconfirmed)
         self._holds = holds or (lambda _: False)
-        self._handshake = Handshake(role, parameters, entropy)
+        self._handshake = Handshake(role, stages.digest(parameters.digest()), entropy)
         self._framing = Framing()
         self._log: EmissionLog | None = None
         self._first_pulse = 0
@@ -422,4 +426,5 @@ class DistillationSession:
 
     def _tools(self) -> BlockTools:
         context = self._handshake.context
-        return BlockTools(self.parameters, self._pad, self._entropy, context, self._framing.send)
+        send = self._framing.send
+        return BlockTools(self.parameters, self._stages, self._pad, self._entropy, context, send)

@@ -22,6 +22,7 @@ from qkd_hal.distillation.session import (
     Event,
     Role,
 )
+from qkd_hal.distillation.stages import Stages
 from qkd_hal.sources import DetectionBatch
 
 SECRET = bytes(np.random.default_rng(7).integers(0, 256, 4096, dtype=np.uint8))
@@ -128,6 +129,7 @@ class Host:
     refills: dict[int, bytes] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     sent: list[bytes] = field(default_factory=list)
+    stages: Stages = field(default_factory=Stages)
 
     def __post_init__(self) -> None:
         self.restart()
@@ -144,6 +146,7 @@ class Host:
             first_block=max(self.ever, default=-1) + 1,
             unconfirmed=list(self.pending),
             holds=self.ever.__contains__,
+            stages=self.stages,
         )
         if self.log is not None:
             self.log.begin()
