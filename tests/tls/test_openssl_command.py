@@ -24,6 +24,8 @@ from qkd_hal.tls import CLASSICAL_GROUPS, STRICT_SUITES, Policy, QKDContext, enc
 if TYPE_CHECKING:
     from tests.tls.conftest import Link, MemorySource
 
+pytestmark = pytest.mark.needs("openssl")
+
 PORTABLE = Policy(groups=CLASSICAL_GROUPS)
 Address = tuple[str, int]
 
