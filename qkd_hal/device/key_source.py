@@ -21,13 +21,20 @@ class DeviceKeySource:
     """A :class:`~qkd_hal.sources.KeySource` straight over an initialised device.
 
     Raises:
-        UnsupportedError: the device cannot reserve ahead; a pool in front of it can.
+        UnsupportedError: the device cannot reserve ahead (a pool in front of it can), or has
+            no site name, without which no peer could tell whose key a reference names.
     """
 
     def __init__(self, device: QKDDevice) -> None:
         if Capability.RESERVE_AHEAD not in device.info.capabilities:
             what = "the device cannot offer a key before the peer appears"
             raise UnsupportedError(what, device=device.name, cure="Put a pool in front")
+        if not device.info.site:
+            # The peer would look for the owner "local", and a mirrored reference pass for its own.
+            what = "the device does not say which site it belongs to"
+            raise UnsupportedError(
+                what, device=device.name, cure="Let its driver fill in DeviceInfo.site"
+            )
         self._device = device
 
     @property

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from qkd_hal.errors import QKDError, StateError, UsageError
+from qkd_hal.errors import DeviceError, QKDError, StateError, UsageError
 from qkd_hal.link.records import CHECK_SIZE, MAX_BLOCK_SIZE
 
 if TYPE_CHECKING:
@@ -106,6 +106,9 @@ class Filler:
                 return  # the pool was closed under us
             except QKDError as error:  # a credential or a device may come back
                 self._back_off(error)
+            except Exception as error:  # noqa: BLE001 - a bug of the source must not end filling
+                # Its text stays out: it may quote key bytes.
+                self._back_off(DeviceError(f"the source raised {type(error).__name__}"))
 
     def _add_block(self) -> None:
         with self._source.reserve(self._peer, self._block_size) as reservation:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from qkd_hal.device import DeviceKeySource
+from qkd_hal.device import DeviceKeySource, QKDDevice
 from qkd_hal.errors import KeyConsumedError, KeyNotFoundError, ProtocolError, UnsupportedError
 from qkd_hal.keys import KeyRef
 from qkd_hal.sources import Capability, DeviceStatus, KeySource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pytest_mock import MockerFixture
 
     from tests.device.conftest import Pair
 
@@ -82,4 +85,11 @@ def test_provenance_is_the_devices(pair: Pair) -> None:
 def test_a_device_that_cannot_reserve_ahead_wants_a_pool(new_pair: Callable[..., Pair]) -> None:
     pair = new_pair(frozenset({Capability.EXTRACT, Capability.LOOK_UP}))
     with pytest.raises(UnsupportedError, match="Put a pool in front"):
+        DeviceKeySource(pair.alice)
+
+
+def test_a_device_without_a_site_name_is_refused(pair: Pair, mocker: MockerFixture) -> None:
+    nameless = replace(pair.alice.info, site="")
+    mocker.patch.object(QKDDevice, "info", nameless)
+    with pytest.raises(UnsupportedError, match=r"DeviceInfo\.site"):
         DeviceKeySource(pair.alice)

@@ -406,6 +406,29 @@ def test_a_filler_reports_a_dry_device_and_goes_on_when_it_recovers(sites: TwoSi
     assert (filler.status().failures, filler.status().error) == (0, "")
 
 
+def test_a_filler_outlives_a_bug_of_its_source_and_does_not_quote_it(
+    sites: TwoSites, mocker: MockerFixture
+) -> None:
+    raised = threading.Event()
+
+    def buggy(*_: object) -> None:
+        raised.set()
+        raise ZeroDivisionError("deadbeef")
+
+    bug = mocker.patch.object(sites.devices["alice"], "reserve", side_effect=buggy)
+    filler, _ = sites.fillers(low_water=4064, high_water=4064)
+    for _ in range(2):
+        assert raised.wait(5)
+        raised.clear()
+    assert filler.status().error == "[device] the source raised ZeroDivisionError"
+    changed = threading.Event()
+    sites.alice.watch_level("bob", changed)
+    mocker.stop(bug)
+    while sites.alice.level("bob") < 4064:
+        assert changed.wait(5)
+        changed.clear()
+
+
 @pytest.mark.parametrize(
     "options",
     [{"low_water": 0}, {"low_water": 9, "high_water": 8}, {"block_size": 32}],
