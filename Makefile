@@ -1,7 +1,6 @@
 # Two commands on a fresh machine: `make demo` and `make test`.
-# The first that runs and is new enough: a version manager's shim may be there and refuse.
-NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
-# The first Python that runs and is new enough: a name on PATH may be a shim for nothing.
+# The first Python that runs and is new enough: a name on PATH may be a version manager's shim
+# that refuses.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$name -c '$(NEW_ENOUGH)' 2>/dev/null && { echo $$name; break; }; done)
