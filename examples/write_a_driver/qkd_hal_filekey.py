@@ -20,7 +20,7 @@ class FileKeyDriver:
         self.fresh = list(self.ours.glob("*.key"))
         can = frozenset({Capability.LOOK_UP, Capability.EXTRACT, Capability.RESERVE_AHEAD})
         origin, site = Provenance(Origin.UNKNOWN), self.ours.name
-        return DeviceInfo("Example", "filekey", "", "", can, origin, site, (self.peer,))
+        return DeviceInfo("Example", "filekey", site, "0.1.0", can, origin, site, (self.peer,))
 
     def close(self) -> None: ...
 

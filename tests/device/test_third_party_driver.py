@@ -79,6 +79,14 @@ def test_an_installed_driver_serves_both_ends_and_erases(installed: Path, tmp_pa
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_the_example_passes_the_checks_for_drivers(installed: Path) -> None:
+    options = ("-q", "-p", "no:cacheprovider", "-W", "error", "--rootdir", str(EXAMPLE))
+    done = _run(installed, "-m", "pytest", *options, str(EXAMPLE))
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+    assert "skipped" not in done.stdout
+
+
 def test_the_scheme_is_listed_without_importing_its_driver(installed: Path) -> None:
     program = (
         "import sys, qkd_hal.registry as r;"
