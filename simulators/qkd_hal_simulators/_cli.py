@@ -189,3 +189,4 @@ def _addresses(both: str | None, quantum: str | None, classical: str | None) -> 
 def _announce(path: Path | None, fields: Mapping[str, str]) -> None:
     if path is not None:
         replace_private(path, json.dumps({**fields, "pid": os.getpid()}).encode())
+    click.echo(f"ready: {fields.get('url') or fields['quantum']}; Ctrl-C ends")

@@ -120,6 +120,10 @@ def test_a_forged_id_and_a_key_too_long_are_refused(pair: ModemPair) -> None:
             alice.start(peer="bob", size=60_000)
 
 
+def test_a_modem_says_where_applications_reach_it(pair: ModemPair) -> None:
+    assert f"ready: {pair.alice_url};" in pair.log("alice")
+
+
 def test_files_are_private_and_the_secret_is_gone(pair: ModemPair) -> None:
     root = pair._directory
     assert not list(root.glob("*.secret"))
