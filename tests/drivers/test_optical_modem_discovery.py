@@ -53,7 +53,7 @@ def test_a_modem_that_died_is_listed_with_its_reason(directory: Path) -> None:
     (found,) = discover()
     assert not found.usable
     assert "is gone" in found.reason
-    assert found.cure
+    assert str(directory / "alice-1.json") in found.cure
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"url": 1, "site": 2, "pid": "x"}', "\0"])
@@ -62,6 +62,7 @@ def test_a_broken_announcement_is_listed_with_its_reason(directory: Path, conten
     (found,) = discover()
     assert not found.usable
     assert "no modem's announcement" in found.reason
+    assert str(directory / "x.json") in found.cure
 
 
 def test_no_directory_means_no_modem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

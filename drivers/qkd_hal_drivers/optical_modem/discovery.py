@@ -52,13 +52,15 @@ def _described(path: Path) -> DiscoveredDevice:
             fields = json.loads(file.read(_MAX_BYTES))
         url, site, pid = fields["url"], fields["site"], int(fields["pid"])
     except (OSError, ValueError, TypeError, KeyError):
-        return _entry("", path.stem, reason=f"{path} is no modem's announcement")
+        return _entry("", path.stem, reason="this is no modem's announcement", stale=path)
     if not _runs(pid):
-        return _entry(str(url), str(site), reason=f"its process {pid} is gone")
+        return _entry(str(url), str(site), reason=f"its process {pid} is gone", stale=path)
     return _entry(str(url), str(site), token=f"{pid}-{path.stat().st_mtime_ns}")
 
 
-def _entry(url: str, site: str, *, token: str = "", reason: str = "") -> DiscoveredDevice:
+def _entry(
+    url: str, site: str, *, token: str = "", reason: str = "", stale: Path | None = None
+) -> DiscoveredDevice:
     return DiscoveredDevice(
         url=url,
         vendor="qkd-hal",
@@ -67,7 +69,7 @@ def _entry(url: str, site: str, *, token: str = "", reason: str = "") -> Discove
         provenance=_SIMULATED,
         usable=not reason,
         reason=reason,
-        cure="Remove the file, or start the modem again" if reason else "",
+        cure=f"Remove {stale}" if stale else "",
         change_token=token,
     )
 
