@@ -251,13 +251,13 @@ listen = false                       # true at the site that waits for the other
 link_secret_file = "bob.link"        # mode 0600; no secret stands in this file
 
 [pools.main]
-url = "pool+sqlite:main.db"
+url = "pool+sqlite:pool/main.db"     # in a folder that nobody else may enter
 peer = "bob"
 device = "lab"
 low_water_keys = 1000                # keys of 256 bits
 high_water_keys = 4000
 
 [policy]
-tls = "require_quantum"              # or prefer_quantum, post_quantum, classical
+tls = "require_quantum"              # the only one that this release knows
 allow_simulated = false              # true only where keys protect nothing
 """

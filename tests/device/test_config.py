@@ -34,7 +34,7 @@ def test_the_example_is_complete_and_its_paths_start_at_the_file() -> None:
     assert config.device("lab") == DeviceEntry("lab", url, "bob", 10.0)
     secret = Path("/srv/qkd/bob.link")
     assert config.peer("bob") == PeerEntry("bob", "tcp://192.0.2.7:7200", secret, listen=False)
-    pool = PoolEntry("main", "pool+sqlite:///srv/qkd/main.db", "bob", "lab", 1000, 4000)
+    pool = PoolEntry("main", "pool+sqlite:///srv/qkd/pool/main.db", "bob", "lab", 1000, 4000)
     assert config.pool("main") == pool
     assert config.policy.tls == "require_quantum"
     assert not config.policy.allow_simulated
