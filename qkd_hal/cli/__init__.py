@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from qkd_hal.cli._process import harden, stop_on_sigterm
+from qkd_hal.cli._process import EXIT_INTERRUPTED, harden, stop_on_sigterm
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run ``qkd-hal`` with *arguments* (default: the command line's) and exit."""
     harden()
     stop_on_sigterm()
-    from qkd_hal.cli._run import run  # click loads only in a hardened process
-    from qkd_hal.cli.commands import root
+    try:
+        from qkd_hal.cli._run import run  # click loads only in a hardened process
+        from qkd_hal.cli.commands import root
 
-    sys.exit(run(root, sys.argv[1:] if arguments is None else arguments))
+        sys.exit(run(root, sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:  # before a command runs; from then on click sees to it
+        sys.exit(EXIT_INTERRUPTED)

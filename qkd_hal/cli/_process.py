@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 __all__ = [
+    "EXIT_INTERRUPTED",
     "EXIT_TERMINATED",
     "die_with_parent",
     "harden",
@@ -24,6 +25,7 @@ __all__ = [
     "uninterrupted",
 ]
 
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
 _PR_SET_DUMPABLE = 4  # Linux, prctl(2)
 _STOPPERS = (signal.SIGINT, signal.SIGTERM)

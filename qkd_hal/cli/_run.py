@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from qkd_hal.cli._output import printable
+from qkd_hal.cli._process import EXIT_INTERRUPTED
 from qkd_hal.errors import MissingExtraError, QKDError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["EXIT_INTERRUPTED", "run"]
+__all__ = ["run"]
 
-EXIT_INTERRUPTED = 130
 _EXTRA_OF = {"OpenSSL": "tls", "numpy": "sim", "zmq": "sim"}
 
 
@@ -43,6 +43,9 @@ def run(command: click.Command, arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         return _reader_left()
+    except click.exceptions.NoArgsIsHelpError as bare:
+        bare.show()
+        return bare.exit_code
     except Exception as error:
         failure = _describe(error)
         if failure is None:
@@ -81,7 +84,8 @@ def _with_hint(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     if context is None:
         return error.format_message()
-    return f"{error.format_message()} Try '{context.command_path} --help'."
+    what = error.format_message().rstrip(".")  # click ends only some of its messages
+    return f"{what}. Try '{context.command_path} --help'."
 
 
 def _report(failure: Failure, *, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -12,7 +13,8 @@ import pytest
 
 from qkd_hal import errors
 from qkd_hal.cli._output import print_pairs
-from qkd_hal.cli._run import EXIT_INTERRUPTED, run
+from qkd_hal.cli._process import EXIT_INTERRUPTED
+from qkd_hal.cli._run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,15 +80,39 @@ def test_a_bug_keeps_its_traceback(error: Exception) -> None:
         run(failing(error), [])
 
 
-@pytest.mark.parametrize("arguments", [("no-such-command",), ("devices", "--no-such-option")])
+@pytest.mark.parametrize(
+    "arguments", [("no-such-command",), ("devices", "--no-such-option"), ("devices", "more")]
+)
 def test_wrong_use_exits_2_and_points_to_help(
     arguments: tuple[str, ...], qkd_hal: Callable[..., Done]
 ) -> None:
     done = qkd_hal(*arguments)
     assert done.returncode == 2
-    assert done.stderr.startswith("error [usage]: No such")
-    assert done.stderr.strip().endswith("--help'.")
+    assert done.stderr.startswith("error [usage]: ")
+    assert re.search(r"[^.]\. Try 'qkd-hal.* --help'\.$", done.stderr)
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("group", [(), ("pool",)])
+def test_a_bare_group_shows_its_help(group: tuple[str, ...], qkd_hal: Callable[..., Done]) -> None:
+    bare, asked = qkd_hal(*group), qkd_hal(*group, "--help")
+    assert (bare.returncode, bare.stdout) == (2, "")
+    assert bare.stderr == asked.stdout
+
+
+def test_ctrl_c_while_modules_load_leaves_no_traceback() -> None:
+    program = (
+        "import builtins, sys\n"
+        "real = builtins.__import__\n"
+        "def stop(name, *rest):\n"
+        "    if name == 'click': raise KeyboardInterrupt\n"
+        "    return real(name, *rest)\n"
+        "from qkd_hal.cli import main\n"
+        "builtins.__import__ = stop\n"
+        "main(['--version'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (EXIT_INTERRUPTED, b"")
 
 
 def test_a_reader_that_leaves_is_no_error() -> None:
