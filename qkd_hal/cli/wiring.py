@@ -105,10 +105,10 @@ def open_site(path: Path | None = None, pool_name: str | None = None) -> Iterato
 
 
 def _open_pool(stack: ExitStack, configuration: Configuration, name: str) -> OpenPool:
-    entry = configuration.pool(name)
+    site, entry = _site_name(configuration), configuration.pool(name)
     peer = configuration.peer(entry.peer)
     secret = load_link_secret(peer.link_secret_file)
-    pool = stack.enter_context(Pool(open_store(entry.url), site=_site_name(configuration)))
+    pool = stack.enter_context(Pool(open_store(entry.url), site=site))
     link = pool.link(peer.name, peer.link, listen=peer.listen, secret=secret)
     if entry.device is not None:
         _fill(stack, configuration, entry, pool)

@@ -117,6 +117,15 @@ def test_private_files_pass(site: Path, peer_port: int) -> None:
         assert found[name]["outcome"] == "passed", found[name]
 
 
+def test_a_pool_that_was_never_opened_is_no_fault(site: Path, peer_port: int) -> None:
+    (site / "store" / "main.db").unlink()
+    (site / "store").rmdir()
+    found = examine(site, peer_port)
+    for name in ("folder of pool main", "store of pool main"):
+        assert found[name]["outcome"] == "skipped"
+        assert "when the pool first opens" in found[name]["detail"]
+
+
 @pytest.mark.parametrize(
     ("path", "mode", "name"),
     [

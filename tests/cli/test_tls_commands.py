@@ -106,6 +106,7 @@ def test_a_site_must_say_its_name(sites: tuple[DemoSite, DemoSite]) -> None:
     change(sites[1], 'name = "bob"', "")
     with pytest.raises(ConfigurationError, match="whose it is"), open_site(sites[1].config):
         pass
+    assert list(sites[1].config.parent.rglob("*.db")) == []  # nothing was opened, or left open
 
 
 def test_one_of_several_pools_must_be_chosen(sites: tuple[DemoSite, DemoSite]) -> None:

@@ -43,11 +43,10 @@ def _secret(name: str, path: Path) -> Check:
 
 
 def _store(name: str, path: Path) -> Iterator[Check]:
-    yield _check(f"folder of pool {name}", path.parent, _OTHERS_ANYTHING, "go=")
-    if path.exists():
-        yield _secret(f"store of pool {name}", path)
-    else:
-        yield skipped(f"store of pool {name}", f"{path} is made when the pool first opens")
+    parts = ((f"folder of pool {name}", path.parent), (f"store of pool {name}", path))
+    for what, part in parts:
+        made = skipped(what, f"{part} is made when the pool first opens")
+        yield _secret(what, part) if part.exists() else made
 
 
 def _check(name: str, path: Path, forbidden: int, change: str) -> Check:
