@@ -28,7 +28,7 @@ from qkd_hal.registry import DeviceURL
 from qkd_hal.sources import Agreement, Alarm, Deadline, Slot
 from qkd_hal_drivers.optical_modem import OpticalModemDriver
 from qkd_hal_drivers.optical_modem import driver as make_driver
-from qkd_hal_drivers.optical_modem._channel import ModemChannel
+from qkd_hal_drivers.optical_modem._channel import ModemChannel, _configure
 from qkd_hal_drivers.optical_modem._credential import Credential
 from qkd_hal_firmware_mocks.optical_modem import Fault, MockModem
 
@@ -306,3 +306,11 @@ def test_close_wakes_a_blocked_call(driver: OpticalModemDriver, modem: MockModem
     driver.close()
     caller.join(10)
     assert len(raised) == 1
+
+
+def test_heartbeats_of_zeromq_stay_off() -> None:
+    server, client = zmq.curve_keypair()[0], zmq.curve_keypair()
+    with zmq.Context() as context, context.socket(zmq.DEALER) as dealer:
+        _configure(dealer, Credential(server, *client))
+        assert dealer.getsockopt(zmq.HEARTBEAT_IVL) == 0  # libzmq issue 4364
+        assert dealer.getsockopt(zmq.TCP_KEEPALIVE) == 1

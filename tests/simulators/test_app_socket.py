@@ -59,3 +59,8 @@ def test_without_the_authenticator_nobody_comes_in(app: AppSocket) -> None:
     app._authenticator.stop()
     assert not comes_in(app, STRANGER)
     assert not comes_in(app, ADMITTED)
+
+
+def test_heartbeats_of_zeromq_stay_off(app: AppSocket) -> None:
+    assert app._socket.getsockopt(zmq.HEARTBEAT_IVL) == 0  # libzmq issue 4364, test_link_sockets.py
+    assert app._socket.getsockopt(zmq.TCP_KEEPALIVE) == 1

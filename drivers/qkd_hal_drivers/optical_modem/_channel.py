@@ -32,8 +32,8 @@ __all__ = ["ModemChannel"]
 _SLICE_MS = 50  # how long close() may wait for a blocked hook
 _MAX_MESSAGE = 1 << 20  # a reply to the largest reserve is below 64 KiB, key bytes too
 _MAX_UNSENT = 16  # requests that timed out before the modem took them; honest ones wait alone
-_HEARTBEAT_MS = 2000
-_SILENCE_MS = 6000
+_IDLE_SECONDS = 5  # before the first probe
+_PROBES = 3  # one a second; unanswered, a modem that vanished without a word is given up
 _REFUSED = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
@@ -163,5 +163,9 @@ def _configure(socket: zmq.Socket[bytes], credential: Credential) -> None:
     socket.linger = 0
     socket.maxmsgsize = _MAX_MESSAGE
     socket.sndhwm = _MAX_UNSENT
-    socket.heartbeat_ivl = _HEARTBEAT_MS
-    socket.heartbeat_timeout = _SILENCE_MS
+    # Not by heartbeats of ZeroMQ: with them, a modem that fills the queue and then cuts the
+    # connection aborts the application's process (libzmq issue 4364).
+    socket.tcp_keepalive = 1
+    socket.tcp_keepalive_idle = _IDLE_SECONDS
+    socket.tcp_keepalive_intvl = 1
+    socket.tcp_keepalive_cnt = _PROBES

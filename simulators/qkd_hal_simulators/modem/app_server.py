@@ -20,7 +20,7 @@ from qkd_hal_simulators.modem.app_messages import (
     encode_reply,
 )
 from qkd_hal_simulators.modem.key_service import MAX_KEY_SIZE
-from qkd_hal_simulators.modem.sockets import attach, bound_address
+from qkd_hal_simulators.modem.sockets import attach, bound_address, watch_peer
 
 if TYPE_CHECKING:
     import threading
@@ -34,7 +34,6 @@ __all__ = ["AppServer", "AppSocket"]
 _LOG = logging.getLogger("qkd_hal.modem.app")
 _SLICE_MS = 50
 _QUEUED_REPLIES = 1000  # per application; one that never reads loses replies, not our memory
-_HEARTBEAT_MS = 2000
 _ZAP_DOMAIN = "modem"
 
 
@@ -160,7 +159,7 @@ class AppSocket:
         self._socket.linger = 0
         self._socket.maxmsgsize = MAX_REQUEST_BYTES
         self._socket.sndhwm = _QUEUED_REPLIES
-        self._socket.heartbeat_ivl = _HEARTBEAT_MS
+        watch_peer(self._socket)
         attach(self._socket, address, bind=True)
 
     def _serve_one(self, server: AppServer) -> None:
