@@ -1,4 +1,8 @@
-"""Run every benchmark of this directory, each in a process of its own."""
+"""Run every benchmark of this directory, each in a process of its own.
+
+Prints one table, and writes ``results/NAME.json`` beside this file; with ``--json`` one object
+with all rows on stdout instead.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks._report import Row, lines
+
 HERE = Path(__file__).parent
+RESULTS = HERE / "results"
 
 
 def names() -> list[str]:
@@ -23,27 +30,31 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="end within 50 seconds each")
     parser.add_argument("--json", action="store_true", help="one object on stdout")
     arguments = parser.parse_args()
-    options = ["--quick"] if arguments.quick else []
+    every: list[dict[str, Any]] = []
+    failed = []
+    for name in names():
+        rows = run(name, quick=arguments.quick)
+        failed += [] if rows else [name]
+        every += rows
+        if not arguments.json:
+            print(*lines(Row(**row) for row in rows), sep="\n", flush=True)
     if arguments.json:
-        return run_as_json(options)
-    codes = [run(name, options, capture=False).returncode for name in names()]
-    return max(codes, key=abs)
+        print(json.dumps({"rows": every}))
+    if failed:
+        print("failed:", *failed, file=sys.stderr)
+    return len(failed)
 
 
-def run_as_json(options: list[str]) -> int:
-    """Print all rows as one object."""
-    runs = [run(name, [*options, "--json"], capture=True) for name in names()]
-    good = [each.stdout for each in runs if each.returncode == 0]
-    rows: list[Any] = [row for output in good for row in json.loads(output)["rows"]]
-    print(json.dumps({"rows": rows}))
-    return int(len(good) < len(runs))
-
-
-def run(name: str, options: list[str], *, capture: bool) -> subprocess.CompletedProcess[str]:
-    """Run one benchmark; its errors go where ours go."""
-    command = [sys.executable, "-m", f"benchmarks.{name}", *options]
-    output = subprocess.PIPE if capture else None
-    return subprocess.run(command, cwd=HERE.parent, stdout=output, text=True, check=False)
+def run(name: str, *, quick: bool) -> list[dict[str, Any]]:
+    """Run one benchmark and keep its rows; its errors go where ours go. None if it fails."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--json", *["--quick"][: int(quick)]]
+    done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        return []
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(done.stdout)
+    rows: list[dict[str, Any]] = json.loads(done.stdout)["rows"]
+    return rows
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 
-__all__ = ["Row", "main"]
+__all__ = ["Row", "lines", "main"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,11 @@ def main(name: str, measure: Callable[[bool], Iterable[Row]]) -> None:
     if arguments.json:
         print(json.dumps({"rows": [asdict(row) for row in rows]}))
         return
+    print("\n".join(lines(rows)))
+
+
+def lines(rows: Iterable[Row]) -> Iterable[str]:
+    """Return the table for people, a line per row."""
     for row in rows:
         against = f"{row.ratio:6.2f} x {row.peer}" if row.ratio is not None else ""
-        print(f"{row.name:32} {row.value:12.3f} {row.unit:12} {against}".rstrip())
+        yield f"{row.name:32} {row.value:12.3f} {row.unit:12} {against}".rstrip()
