@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +21,12 @@ SYSTEM_PARTS = {"openssl": "apt install openssl"}
 def bare_environment() -> dict[str, str]:
     """The environment for a child that must not load what coverage needs to measure it."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+
+
+def pytest_configure() -> None:
+    """Let children hear Ctrl-C, even where the tests run in the background of a shell."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

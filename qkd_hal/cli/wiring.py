@@ -108,17 +108,19 @@ def _open_pool(stack: ExitStack, configuration: Configuration, name: str) -> Ope
     site, entry = _site_name(configuration), configuration.pool(name)
     peer = configuration.peer(entry.peer)
     secret = load_link_secret(peer.link_secret_file)
+    device = open_device(entry.device, config=configuration) if entry.device else None
+    source = None if device is None else ReopeningSource(device)
     pool = stack.enter_context(Pool(open_store(entry.url), site=site))
-    link = pool.link(peer.name, peer.link, listen=peer.listen, secret=secret)
-    if entry.device is not None:
-        _fill(stack, configuration, entry, pool)
+    # With its source from the start: an offer that finds none costs the peer a block.
+    link = pool.link(peer.name, peer.link, listen=peer.listen, secret=secret, source=source)
+    if device is not None and source is not None:
+        stack.enter_context(_filler(entry, pool, source))
+        stack.callback(device.close)  # first of all: it wakes a filler that waits for the device
     return OpenPool(entry, pool, link)
 
 
-def _fill(stack: ExitStack, configuration: Configuration, entry: PoolEntry, pool: Pool) -> None:
-    device = open_device(entry.device or "", config=configuration)
-    source = ReopeningSource(device)
-    filler = Filler(
+def _filler(entry: PoolEntry, pool: Pool, source: ReopeningSource) -> Filler:
+    return Filler(
         pool,
         entry.peer,
         source,
@@ -126,8 +128,6 @@ def _fill(stack: ExitStack, configuration: Configuration, entry: PoolEntry, pool
         high_water=_KEY_BYTES * (entry.high_water_keys or _HIGH_WATER),
         block_size=entry.block_size or BLOCK_SIZE,
     )
-    stack.enter_context(filler)
-    stack.callback(device.close)  # before the filler: it wakes a filler that waits for the device
 
 
 def _site_name(configuration: Configuration) -> str:

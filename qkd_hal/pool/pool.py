@@ -72,11 +72,21 @@ class Pool:
         self._closed = False
         self._pid = os.getpid()
 
-    def link(self, peer: str, endpoint: str, *, listen: bool, secret: bytes) -> str:
+    def link(
+        self,
+        peer: str,
+        endpoint: str,
+        *,
+        listen: bool,
+        secret: bytes,
+        source: KeySource | None = None,
+    ) -> str:
         """Share keys with *peer* over ``tcp://host:port``, where one end must *listen*.
 
         Returns the address with the real port. Connecting goes on in the background and
-        starts again whenever the connection breaks; see :meth:`wait_ready`.
+        starts again whenever the connection breaks; see :meth:`wait_ready`. *source*: where
+        blocks that the peer offers come from, from the first moment on; see
+        :meth:`accept_blocks`.
 
         Raises:
             UsageError: *peer* is linked already, or is this site.
@@ -89,10 +99,13 @@ class Pool:
             if peer == self.site or peer in self._links:
                 raise UsageError(f"{self.site} cannot be linked to {peer} (again)")
             parse_endpoint(endpoint)
-            link = self._links[peer] = self._start(peer, endpoint, listen, secret)
+            link = self._links[peer] = self._start(peer, endpoint, listen, secret, source)
+            self._remember(source)
         return link.address
 
-    def _start(self, peer: str, endpoint: str, listen: bool, secret: bytes) -> _Link:
+    def _start(
+        self, peer: str, endpoint: str, listen: bool, secret: bytes, source: KeySource | None
+    ) -> _Link:
         worker = LinkWorker(
             self._store,
             site=self.site,
@@ -107,6 +120,8 @@ class Pool:
         except LinkError:
             worker.close()  # writes the note of what remains again
             raise
+        if source is not None:
+            worker.accept_blocks(source)
         worker.start(transport)
         return _Link(worker, transport.address, secret, self.site, peer)
 
@@ -132,7 +147,11 @@ class Pool:
     def accept_blocks(self, peer: str, source: KeySource) -> None:
         """Get the blocks that *peer* offers from *source*, the device at our end."""
         self._link(peer).worker.accept_blocks(source)
-        self._sources.append(source)
+        self._remember(source)
+
+    def _remember(self, source: KeySource | None) -> None:
+        if source is not None and not any(source is known for known in self._sources):
+            self._sources.append(source)
 
     def add_block(self, peer: str, key: QuantumKey, timeout: float = BLOCK_TIMEOUT) -> int:
         """Put *key* into the space that we own towards *peer*; return the block's number.

@@ -339,6 +339,18 @@ def test_a_block_is_refused_where_no_device_is_attached(sites: TwoSites) -> None
         sites.alice.add_block("bob", reservation.key)
 
 
+def test_a_source_given_with_the_link_answers_the_first_offer(sites: TwoSites) -> None:
+    devices = sites.devices
+    with Pool(MemoryStore(), site="alice") as alice, Pool(MemoryStore(), site="bob") as bob:
+        address = alice.link("bob", "tcp://127.0.0.1:0", listen=True, secret=SECRET)
+        bob.link("alice", address, listen=False, secret=SECRET, source=devices["bob"])
+        alice.wait_ready("bob")
+        with devices["alice"].reserve("bob", 100) as reservation:
+            alice.add_block("bob", reservation.key)
+        bob.accept_blocks("alice", devices["bob"])  # again, as a filler does: it counts once
+        assert len(bob._sources) == 1
+
+
 def test_a_block_needs_a_reference_and_a_size(sites: TwoSites) -> None:
     hardware = Provenance(Origin.HARDWARE)
     with pytest.raises(UsageError, match="reference"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -170,3 +172,18 @@ def test_a_modem_announces_itself_while_it_runs(
             "pid": os.getpid(),
         }
     assert not path.exists()
+
+
+def test_what_killed_modems_left_is_swept_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    directory = private_directory(private_directory(tmp_path / "qkd-hal") / "modems")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    kept = {f"bob-{os.getppid()}.json", "bob-notes.json", f"bob-{1 << 70}.json"}
+    for name in (*kept, f"bob-{ended.pid}.json"):
+        (directory / name).touch()
+    with advertised("alice", {}):
+        left = {path.name for path in directory.iterdir()}
+    assert left == {*kept, f"alice-{os.getpid()}.json"}

@@ -87,8 +87,8 @@ def connect(
     if die_with_parent:
         follow_parent()
     with open_site(config, pool_name) as site:
-        site.pool(pool_name).wait_for_keys(stock, wait)
         client = Client(server, site.pool(pool_name), site.tls_context(pool_name))
+        site.pool(pool_name).wait_for_keys(stock, wait)
         client.exchange(data_size)
         if yardstick and certificate:
             client.measure(yardstick, certificate.read_bytes(), handshakes)

@@ -22,12 +22,31 @@ def advertised(site: str, fields: Mapping[str, object]) -> Iterator[None]:
     """Announce *fields* under this process's number while the block runs."""
     directory = _directory()
     private_directory(directory.parent)  # in a shared /tmp, somebody else may have made it
-    path = private_directory(directory) / f"{site}-{os.getpid()}.json"
+    _sweep(private_directory(directory))
+    path = directory / f"{site}-{os.getpid()}.json"
     replace_private(path, json.dumps({**fields, "pid": os.getpid()}).encode())
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what killed modems left: files that are named after no living process."""
+    for path in directory.glob("*-*.json"):
+        number = path.stem.rpartition("-")[2]
+        if number.isdigit() and not _lives(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # somebody else's; no process number at all
+        return True
+    return True
 
 
 def _directory() -> Path:
