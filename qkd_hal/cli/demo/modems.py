@@ -49,7 +49,11 @@ def watch(
             tell.show(done, _figures(status))
             if time.monotonic() >= until:
                 reason = status.details.get("last_abort", "no block came")
-                raise DeadlineError(f"no key within {timeout:g} s: {reason}", device=url)
+                raise DeadlineError(
+                    f"no key within {timeout:g} s: {reason}",
+                    device=url,
+                    cure="Less loss makes key sooner: try a smaller --length-km",
+                )
             time.sleep(_POLL)
     return status
 
