@@ -33,7 +33,7 @@ def print_eve(report: Mapping[str, Any]) -> None:
 
 
 def _quantum_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    yield "BB84", "pulses", f"{report['pulses']:,}"
+    yield "BB84", "pulses used", f"{report['pulses']:,}"
     yield "", "sifted bits", f"{report['sifted_bits']:,}"
     yield "", "QBER", f"{report['qber']:.2%}"
     leak, efficiency = report["leak_bits"], report["reconciliation_efficiency"]
