@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["distillation_facts", "start_modems", "watch"]
 
 _POLL = 0.1  # seconds between two looks at a modem
-_COUNTS = {"light_pulses": "pulses on the line", "sifted_bits": "sifted bits", "secret_bits": "secret bits"}
+_COUNTS = {
+    "light_pulses": "pulses on the line",
+    "sifted_bits": "sifted bits",
+    "secret_bits": "secret bits",
+}
 
 
 def start_modems(stack: ExitStack, **options: Any) -> EmulatedPair:
