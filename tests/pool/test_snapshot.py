@@ -51,6 +51,7 @@ def test_what_a_resumed_owner_believes_unserved_is_not_given_back(sites: TwoSite
     _resume(leases, snapshot)
     sites.cut()
     sites.ready()
+    sites.flush()  # contact comes a moment before what it brought to light
     assert any("[store]" in event for event in worker.events)
     sites.alice.close()
     sites.start("alice")
