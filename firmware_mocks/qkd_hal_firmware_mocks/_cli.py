@@ -1,0 +1,43 @@
+"""``qkd-hal-mock``: devices without hardware, each a process that any language can talk to.
+
+A table of names, lines of help and modules; a module is imported when its device is started.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+__all__ = ["main"]
+
+_DEVICES: dict[str, tuple[str, str]] = {}
+"""Name → (``module:command``, the line that ``--help`` shows)."""
+
+
+class _Devices(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the table's order."""
+        return list(_DEVICES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the device *cmd_name*; ``None`` where there is none of that name."""
+        if cmd_name not in _DEVICES:
+            return None
+        module, _, attribute = _DEVICES[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table's lines; click's own would import every device."""
+        with formatter.section("Devices"):
+            formatter.write_dl([(name, line) for name, (_, line) in _DEVICES.items()])
+
+
+@click.group(
+    name="qkd-hal-mock",
+    cls=_Devices,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+def main() -> None:
+    """Firmware mocks: boxes, tokens and instruments to try a driver against."""
