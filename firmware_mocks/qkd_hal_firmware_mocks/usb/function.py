@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["Setup", "Stall", "UsbDescriptors", "UsbFunction"]
+__all__ = ["Nak", "Setup", "Stall", "UsbDescriptors", "UsbFunction"]
 
 
 class Stall(Exception):  # noqa: N818 - the field's term: the endpoint answers STALL
     """The endpoint halts; the host sees EPIPE until it clears the halt."""
+
+
+class Nak(Exception):  # noqa: N818 - the field's term: the endpoint answers NAK
+    """Not ready: the bus repeats the same transaction after the next `wake`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class UsbFunction(Protocol):
 
         Raises:
             Stall: not understood.
+            Nak: no answer yet.
         """
         ...
 
@@ -74,6 +79,7 @@ class UsbFunction(Protocol):
 
         Raises:
             Stall: the endpoint halts.
+            Nak: no room yet.
         """
         ...
 
