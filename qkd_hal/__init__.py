@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
+    from qkd_hal.instruments import open_detection_source, open_entropy_source
     from qkd_hal.keys import KeyId, KeyRef, Origin, Provenance, QuantumKey
     from qkd_hal.registry import open_device
     from qkd_hal.sources import (
@@ -103,6 +104,7 @@ _HOMES = {
         "UsageError",
         "VerificationError",
     ),
+    "qkd_hal.instruments": ("open_detection_source", "open_entropy_source"),
     "qkd_hal.keys": ("KeyId", "KeyRef", "Origin", "Provenance", "QuantumKey"),
     "qkd_hal.registry": ("open_device",),
     "qkd_hal.sources": (
@@ -171,7 +173,9 @@ __all__ = [
     "__version__",
     "discover",
     "load_configuration",
+    "open_detection_source",
     "open_device",
+    "open_entropy_source",
 ]
 
 

@@ -11,21 +11,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 from urllib.parse import unquote
 
-from qkd_hal import plugins
+from qkd_hal import schemes
 from qkd_hal.config import load_configuration
 from qkd_hal.device import QKDDevice
-from qkd_hal.errors import ConfigurationError, QKDError
+from qkd_hal.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from importlib.metadata import EntryPoint
+    from collections.abc import Mapping
 
     from qkd_hal.config import Configuration
     from qkd_hal.sources import KeyDriver
 
 __all__ = ["DeviceURL", "known_schemes", "open_device"]
 
-_GROUP = "qkd_hal.drivers"
 _DEFAULT_TIMEOUT = 10.0  # seconds
 _MAX_URL = 2048  # characters: longer than any URL that a person writes or a path can be
 _SECRETS = frozenset({"pin", "pin-value", "password", "passphrase", "secret", "key", "psk"})
@@ -125,33 +123,11 @@ def open_device(
 
 def known_schemes() -> list[str]:
     """Return the URL schemes that installed packages offer; loads no driver."""
-    return sorted({point.name for point in plugins.found(_GROUP)})
+    return schemes.known(schemes.DRIVERS)
 
 
 def _driver(url: DeviceURL) -> KeyDriver:
-    point = _entry_point(url.scheme)
-    factory = cast("Callable[[DeviceURL], KeyDriver]", plugins.load(point))
-    try:
-        return factory(url)
-    except QKDError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a foreign factory may raise anything
-        what = f"the driver of {url.scheme} failed with {type(error).__name__}"
-        cure = f"Report it to the authors of {plugins.owner(point)}"
-        raise ConfigurationError(what, device=url.text, cure=cure) from None
-
-
-def _entry_point(scheme: str) -> EntryPoint:
-    points = [point for point in plugins.found(_GROUP) if point.name == scheme]
-    if not points:
-        known = ", ".join(known_schemes()) or "none"
-        cure = "Correct the URL, or install the package that offers its driver"
-        raise ConfigurationError(f"no driver for {scheme}:; known schemes are {known}", cure=cure)
-    if len(points) > 1:
-        owners = " and ".join(plugins.owner(point) for point in points)
-        what = f"{owners} both offer a driver for {scheme}:"
-        raise ConfigurationError(what, cure="Uninstall all but one")
-    return points[0]
+    return cast("KeyDriver", schemes.make(schemes.DRIVERS, url))
 
 
 def _is_plain(text: str) -> bool:
