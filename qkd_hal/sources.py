@@ -33,6 +33,7 @@ __all__ = [
     "DeviceStatus",
     "EntropySource",
     "KeyDriver",
+    "KeyLoader",
     "KeySource",
     "Reservation",
     "Slot",
@@ -186,6 +187,36 @@ class Derives(Protocol):
 
     def derive(self, slot: Slot, label: bytes, size: int, deadline: Deadline) -> bytearray:
         """Return *size* bytes of HKDF-Expand-SHA256(key, *label*)."""
+        ...
+
+
+class KeyLoader(Protocol):
+    """A token being filled: where keys that came from a device wait for a later session.
+
+    Of each key that two tokens share, one holds the *own* half, which it may start sessions
+    with, the other the *peer* half, which it gives out by ID: the holders never pick the same.
+    """
+
+    def load(
+        self,
+        key_id: KeyId,
+        key: memoryview,
+        *,
+        own: bool,
+        peer: str,
+        provenance: Provenance,
+        deadline: Deadline,
+    ) -> None:
+        """Store *key*, shared with *peer*, durably and whole, or not at all.
+
+        Raises:
+            UsageError: the token already holds a key *key_id*.
+            DeviceError: the token is full, write-protected, or was lost.
+        """
+        ...
+
+    def free(self, deadline: Deadline) -> int | None:
+        """Count the 256-bit keys that still fit; ``None`` where the token cannot tell."""
         ...
 
 
