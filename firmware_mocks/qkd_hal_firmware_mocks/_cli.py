@@ -11,7 +11,12 @@ import click
 
 __all__ = ["main"]
 
-_DEVICES: dict[str, tuple[str, str]] = {}
+_DEVICES: dict[str, tuple[str, str]] = {
+    "tdc1": (
+        "qkd_hal_firmware_mocks.tdc1.command:tdc1",
+        "S-Fifteen TDC1 time-stamp unit on a pseudo-terminal.",
+    ),
+}
 """Name → (``module:command``, the line that ``--help`` shows)."""
 
 
