@@ -187,11 +187,13 @@ def transfer(record: Recorder, host: Direction, box: Direction, sequence: int) -
 
 
 def the_rest(record: Recorder, host: Direction, box: Direction, sequence: int) -> None:
-    """An event, an error, the hint without a session, and BYE."""
+    """An event, a request that fails in two ways, and BYE."""
+    ask = body({"peer": "bob", "size": 32, "count": 1, "token": TOKEN})
     event = body({"event": "alarm", "alarm": "qber-high", "on": True})
     error = body({"code": 17, "text": "no key for bob"})
     hint = body({"code": 4, "text": "no session"})
     record.add("EVT", "box", box.seal(EVT, 0, 0, event), event)
+    record.add("failing RESERVE request", "host", host.seal(REQ, sequence, 0x20, ask), ask)
     record.add("ERR", "box", box.seal(ERR, sequence, 0x20, error), error)
     record.add("clear ERR no-session", "box", finished(header(ERR, 0, sequence, 0x20), hint), hint)
     record.add("BYE request", "host", host.seal(REQ, sequence + 1, 3, body({})), body({}))
