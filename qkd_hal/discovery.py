@@ -22,9 +22,10 @@ _GROUP = "qkd_hal.discovery"
 class DiscoveredDevice:
     """One device that was seen, or one bus that could not be searched.
 
-    ``url`` opens it (empty for a bus). Where ``usable`` is false, ``reason`` says why and
-    ``cure`` what to do. ``change_token`` changes when the device was unplugged, restarted
-    or replaced, even if all else looks the same.
+    ``url`` opens it (empty for a bus, and for a device without a driver). Where ``usable`` is
+    false, ``reason`` says why and ``cure`` what to do. ``change_token`` changes when the device
+    was unplugged, restarted or replaced, even if all else looks the same. ``known`` is false
+    for what could be a key device as well as anything else: a serial port, a card reader.
     """
 
     url: str
@@ -36,17 +37,20 @@ class DiscoveredDevice:
     reason: str = ""
     cure: str = ""
     change_token: str = ""
+    known: bool = True
 
 
-def discover(*, simulators: bool = False) -> list[DiscoveredDevice]:
+def discover(*, simulators: bool = False, unknown: bool = False) -> list[DiscoveredDevice]:
     """List the devices that installed drivers can see; opens none of them.
 
     Simulated devices stay hidden unless *simulators* is true, so that nobody keys a
-    production system from one by accident. A bus that fails, or whose extra is missing, is
-    an entry with its reason and cure.
+    production system from one by accident; and what may be no key device at all, unless
+    *unknown* is true. A bus that fails, or whose extra is missing, is an entry with its
+    reason and cure.
     """
     seen = [device for point in plugins.found(_GROUP) for device in _searched(point)]
-    return [device for device in seen if simulators or not device.provenance.simulated]
+    shown = [device for device in seen if simulators or not device.provenance.simulated]
+    return [device for device in shown if unknown or device.known]
 
 
 def _searched(point: EntryPoint) -> Iterator[DiscoveredDevice]:

@@ -1,0 +1,1 @@
+"""What is plugged into this machine: USB devices, serial ports, card readers. Opens nothing."""
