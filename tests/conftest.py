@@ -10,17 +10,32 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+
+    from qkd_hal_firmware_mocks.usb.worlds import UsbWorld
 
 pytest_plugins = ["pytester"]
 
-SYSTEM_PARTS = {"openssl": "apt install openssl"}
+SYSTEM_PARTS = {
+    "openssl": "apt install openssl",
+    "qemu-system-x86_64": "apt install qemu-system-x86 busybox-static kmod",
+}
 
 
 @pytest.fixture
 def bare_environment() -> dict[str, str]:
     """The environment for a child that must not load what coverage needs to measure it."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+
+
+@pytest.fixture
+def usb_world() -> Iterator[UsbWorld]:
+    """Where to plug USB firmware in: a bus in this process, or in the guest the kernel."""
+    from qkd_hal_firmware_mocks.usb import worlds
+
+    world = worlds.usb_world()
+    yield world
+    world.close()
 
 
 def pytest_configure() -> None:

@@ -29,7 +29,8 @@ class Transfer:
     """One request of the host, in progress or done.
 
     ``endpoint`` is an address with its direction bit, 0 for control; ``size`` the room at the
-    host for IN data; ``status`` is ``None`` while the transfer waits, then 0 or an ``errno``.
+    host for IN data; ``status`` is ``None`` while the transfer waits, then 0 or an ``errno``;
+    ``tag`` is its owner's.
     """
 
     endpoint: int
@@ -37,6 +38,7 @@ class Transfer:
     data: bytes = field(default=b"", repr=False)
     setup: Setup | None = None
     zero_packet: bool = False
+    tag: int = 0
     received: bytearray = field(default_factory=bytearray, repr=False)
     packets: int = 0
     moved: int = 0

@@ -75,6 +75,12 @@ class LoopBack:
             self._queue(message)
         self._wake()
 
+    def offer_packet(self, packet: bytes) -> None:
+        """Offer one packet, and no end of a message."""
+        with self._lock:
+            self._outgoing.append(packet)
+        self._wake()
+
     def control(self, setup: Setup, data: bytes) -> bytes:
         """Write or read the register, or NAK while it is full."""
         if self._full:

@@ -9,7 +9,7 @@ import errno
 import itertools
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from qkd_hal_firmware_mocks.usb.device_controller import DeviceController, Transfer
 from qkd_hal_firmware_mocks.usb.function import Setup
@@ -20,9 +20,16 @@ if TYPE_CHECKING:
 
     from qkd_hal_firmware_mocks.usb.function import UsbFunction
 
-__all__ = ["PluggedDevice", "VirtualBus"]
+__all__ = ["Plugged", "PluggedDevice", "VirtualBus"]
 
 _SET_CONFIGURATION = 9
+
+
+class Plugged(Protocol):
+    """Where a plugged device sits."""
+
+    bus: int
+    address: int
 
 
 class PluggedDevice:
@@ -145,7 +152,8 @@ class VirtualBus:
         self._devices.append(device)
         return device
 
-    def unplug(self, device: PluggedDevice) -> None:
-        """Pull the plug of *device*."""
+    def unplug(self, plugged: Plugged) -> None:
+        """Pull the plug of *plugged*."""
+        device = next(each for each in self._devices if each is plugged)
         self._devices.remove(device)
         device.unplug()
