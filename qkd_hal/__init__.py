@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
+    from qkd_hal.hotplug import Changed, Plugged, Unplugged, watch_devices
     from qkd_hal.instruments import open_detection_source, open_entropy_source
     from qkd_hal.keys import KeyId, KeyRef, Origin, Provenance, QuantumKey
     from qkd_hal.registry import open_device
@@ -105,6 +106,7 @@ _HOMES = {
         "VerificationError",
     ),
     "qkd_hal.instruments": ("open_detection_source", "open_entropy_source"),
+    "qkd_hal.hotplug": ("Changed", "Plugged", "Unplugged", "watch_devices"),
     "qkd_hal.keys": ("KeyId", "KeyRef", "Origin", "Provenance", "QuantumKey"),
     "qkd_hal.registry": ("open_device",),
     "qkd_hal.sources": (
@@ -125,6 +127,7 @@ __all__ = [
     "Alarm",
     "AuthenticationError",
     "Capability",
+    "Changed",
     "Configuration",
     "ConfigurationError",
     "DeadlineError",
@@ -155,6 +158,7 @@ __all__ = [
     "NoSecretKeyError",
     "Origin",
     "PadExhaustedError",
+    "Plugged",
     "PolicyError",
     "ProtocolError",
     "Provenance",
@@ -167,6 +171,7 @@ __all__ = [
     "StateError",
     "StoreError",
     "TLSError",
+    "Unplugged",
     "UnsupportedError",
     "UsageError",
     "VerificationError",
@@ -176,6 +181,7 @@ __all__ = [
     "open_detection_source",
     "open_device",
     "open_entropy_source",
+    "watch_devices",
 ]
 
 

@@ -17,9 +17,12 @@ from click.testing import CliRunner
 
 from qkd_hal.cli._run import run
 from qkd_hal.cli.commands import root
+from qkd_hal.cli.devices import _show
 from qkd_hal.cli.get_key import _obtain
 from qkd_hal.device import QKDDevice
-from qkd_hal.keys import KeyId
+from qkd_hal.discovery import DiscoveredDevice
+from qkd_hal.hotplug import Unplugged
+from qkd_hal.keys import KeyId, Origin, Provenance
 from qkd_hal.sources import Capability
 
 if TYPE_CHECKING:
@@ -61,6 +64,32 @@ def test_devices_prints_a_table_or_says_that_there_are_none(
     assert "optical" in qkd_hal("devices", "--simulators").stdout.lower()
     nothing = qkd_hal("devices", XDG_RUNTIME_DIR=str(tmp_path)).stdout
     assert nothing == "No device found. Simulators need --simulators.\n"
+
+
+def test_devices_watches_who_comes_and_goes_until_ctrl_c(
+    qkd_link: QKDLink,
+) -> None:
+    command = [sys.executable, "-m", "qkd_hal", "devices", "--simulators", "--watch", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watch:
+        assert watch.stdout
+        assert watch.stderr
+        seen = [json.loads(watch.stdout.readline()) for _ in range(2)]
+        assert {fact["event"] for fact in seen} == {"plugged"}
+        watch.send_signal(2)
+        assert watch.wait(10) == 130
+        assert watch.stderr.read().strip() == "error [interrupted]: stopped by Ctrl-C"
+
+
+def test_devices_watch_prints_one_line_a_device(capsys: pytest.CaptureFixture[str]) -> None:
+    device = DiscoveredDevice(
+        "usb://1234:5678/A", "Acme", "Box\x1b[2J", "A", Provenance(Origin.UNKNOWN), usable=False,
+        reason="it is busy", cure="Close it",
+    )  # fmt: skip
+    _show(Unplugged(device), as_json=False)
+    line = "unplugged  usb://1234:5678/A  Acme  Box\N{REPLACEMENT CHARACTER}[2J  A"
+    assert capsys.readouterr().out == f"{line}  usable: no: it is busy. Close it\n"
 
 
 def test_info_says_what_the_device_is(qkd_link: QKDLink) -> None:
