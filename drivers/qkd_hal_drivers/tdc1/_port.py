@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CHUNK_BYTES", "Tdc1Port"]
 
 CHUNK_BYTES = 1 << 16  # of one read: 16,384 time stamps
-_SLICE_SECONDS = 0.05  # how long a read may wait, and so close() for a read
+_SLICE_SECONDS = 0.02  # how long a read may wait, and so close() for a read
 _WRITE_SECONDS = 1.0
 _MAX_ANSWER = 512  # bytes; answers are one short line
 _FAULTS = (serial.SerialException, OSError, termios.error, TypeError, ValueError)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qkd_hal.errors import ProtocolError
-from qkd_hal_drivers.tdc1._words import COUNTER_TICKS, TICK_SECONDS
+from qkd_hal_drivers.tdc1._words import TICK_SECONDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["TimeBase"]
 
-_TOLERANCE_SECONDS = 0.75 * COUNTER_TICKS * TICK_SECONDS  # dummies come after half a counter
+# Dummies leave pauses of at most half a counter, 134 ms; a whole one, 268 ms, must show. What
+# lies between is shared among the pause, two slices of reading, and a line that is slow.
+_EARLY_SECONDS = 0.15
+_LATE_SECONDS = 0.20
 _FIRST_WORD_SECONDS = 1.0
 _CURE = "Start the acquisition anew, with new light; shorten or replace the cable if it recurs"
 
@@ -50,9 +53,9 @@ class TimeBase:
             self._tick, self._after = int(ticks[0]), after
         newest = int(ticks[-1]) if ticks.size else self._tick
         advance = (newest - self._tick) * TICK_SECONDS
-        if advance > after - self._before + _TOLERANCE_SECONDS:
+        if advance > after - self._before + _EARLY_SECONDS:
             raise self._lost("runs ahead of the clock: bytes were lost, or its counter jumped")
-        if drained and before - self._after - advance > _TOLERANCE_SECONDS:
+        if drained and before - self._after - advance > _LATE_SECONDS:
             raise self._lost("stands still, or too many words were lost to tell the time")
         if drained and ticks.size:
             self._tick, self._before, self._after = newest, before, after

@@ -70,7 +70,7 @@ class Tdc1Source:
         return Provenance(Origin.SIMULATED if simulated else Origin.HARDWARE)
 
     def batches(self, deadline: Deadline) -> Iterator[DetectionBatch]:
-        """Acquire, and yield the detections of all pulses that are over, some 20 times a second.
+        """Acquire, and yield the detections of all pulses that are over, up to 50 times a second.
 
         Pulse numbers rise over all acquisitions of this object. They count from the slot of
         the first word; aligning them with the emitter's is up to the caller. The iterator
