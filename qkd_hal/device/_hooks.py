@@ -127,6 +127,7 @@ class HookRunner:
         try:
             return hook()
         except QKDError as error:
+            error.device = error.device or self.name  # a driver need not know what we call it
             if self.machine.state is not DeviceState.CLOSED:
                 self._note_loss(error)
                 raise

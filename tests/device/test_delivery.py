@@ -159,6 +159,14 @@ def test_a_drivers_own_exception_is_named_but_not_quoted(pair: Pair) -> None:
         session.get_key()
 
 
+def test_an_error_names_the_device_where_its_driver_did_not(pair: Pair) -> None:
+    pair.alice_driver.fail("status", ProtocolError("odd"), ProtocolError("odd", device="COM1"))
+    for name in ("alice's", "COM1"):
+        with pytest.raises(ProtocolError) as caught:
+            pair.alice.status()
+        assert caught.value.device == name
+
+
 def test_a_loss_overwrites_the_bytes_of_every_session(pair: Pair) -> None:
     session = _session(pair)
     session.get_key(1)
