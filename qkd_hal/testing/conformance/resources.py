@@ -1,0 +1,52 @@
+"""What a device takes from the process, it gives back."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+from qkd_hal.sources import Deadline
+from qkd_hal.testing.conformance._base import Conformance
+from qkd_hal.testing.conformance._ends import AT_ONCE, End
+
+__all__ = ["Resources"]
+
+_OPENINGS = 4
+_FILES = Path("/proc/self/fd") if os.path.isdir("/proc/self/fd") else Path("/dev/fd")  # noqa: PTH112
+
+
+class Resources(Conformance):
+    """Open files and threads are counted before and after."""
+
+    def test_closing_gives_files_and_threads_back(self, end: End) -> None:
+        """The fifth opening leaves no more behind than the first did."""
+        end.device.close()
+        self._used(end)  # what a library sets up once is no leak
+        before = _taken()
+        for _ in range(_OPENINGS):
+            self._used(end)
+        settled = Deadline(AT_ONCE)
+        while (after := _taken()) > before and not settled.expired:
+            time.sleep(0.01)  # threads of a library end a moment after they were told to
+        assert after[0] <= before[0], f"each opening leaves files open: {before[0]}, {after[0]}"
+        assert after[1] <= before[1], f"each opening leaves threads: {before[1]}, {after[1]}"
+
+    def test_making_a_device_opens_nothing(self, end: End) -> None:
+        """Before ``init`` there is no file, no connection and no thread."""
+        end.device.close()
+        before = _taken()
+        made = [self.reopen(end.device) for _ in range(_OPENINGS)]
+        after = _taken()
+        for device in made:
+            device.close()
+        assert after <= before, "a device that was not initialised holds files or threads"
+
+    def _used(self, end: End) -> None:
+        with self.reopen(end.device) as device:
+            device.status()
+
+
+def _taken() -> tuple[int, int]:
+    return len(list(_FILES.iterdir())), threading.active_count()
