@@ -1,0 +1,10 @@
+"""A QKD box that speaks boxlink, the device's end, written from ``docs/boxlink.md`` alone."""
+
+from __future__ import annotations
+
+from qkd_hal_firmware_mocks.boxlink.box import BoxFirmware
+from qkd_hal_firmware_mocks.boxlink.byte_line import BoxLine
+from qkd_hal_firmware_mocks.boxlink.pair import BoxPair
+from qkd_hal_firmware_mocks.boxlink.settings import BoxSettings
+
+__all__ = ["BoxFirmware", "BoxLine", "BoxPair", "BoxSettings"]
