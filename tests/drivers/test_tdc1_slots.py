@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -65,7 +65,7 @@ def test_each_input_is_a_basis_and_a_bit() -> None:
 
 @given(
     st.integers(1, 250_000_000),
-    st.integers(0, 1 << 62),
+    st.integers(0, 1 << 61),
     st.lists(st.integers(0, 1 << 40), min_size=1, max_size=20),
     st.decimals(-1000, 1000, places=3),
 )
@@ -74,8 +74,7 @@ def test_slots_are_exact_at_any_rate_and_time(
 ) -> None:
     """Against rational arithmetic: no rounding adds up, also after years."""
     offset = Fraction(str(offset_ns))
-    ticks = np.cumsum([start, *steps]).astype(object)
-    ticks = [int(tick) for tick in ticks if tick < 1 << 62]
+    ticks = list(accumulate([start, *steps]))
     slots = PulseSlots(_settings(rate_hz, offset_ns=float(offset)), Ones(), 0)
     got, _ = slots._slot(np.array(ticks, np.int64))
     phase = Fraction(round(float(offset) * rate_hz), 10**9)

@@ -48,7 +48,7 @@ class Tdc1Port:
             raise _unopened(error, device) from None
 
     def quieten(self, deadline: Deadline) -> None:
-        """End what an earlier user left running, and throw its rest away."""
+        """End what may be running, and throw its rest away."""
         self.tell("abort")
         while self.read():
             deadline.check("the unit stops an earlier acquisition", device=self._device)

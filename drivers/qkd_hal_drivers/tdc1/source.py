@@ -123,6 +123,7 @@ class Tdc1Source:
     def _acquire(self, deadline: Deadline) -> Iterator[DetectionBatch]:
         slots = PulseSlots(self._settings, self._entropy, self._next_pulse)
         words = WordReader()
+        self._port.quieten(deadline)  # words of an earlier acquisition may still wait
         self._port.tell(_START)
         time_base = TimeBase(time.monotonic(), device=self._device)
         while True:
