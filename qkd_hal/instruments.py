@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, cast
 
 from qkd_hal import schemes
-from qkd_hal.registry import DeviceURL
+from qkd_hal.device_url import DeviceURL
 from qkd_hal.sources import Deadline, DetectionSource, EntropySource
 
 if TYPE_CHECKING:

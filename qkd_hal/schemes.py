@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from importlib.metadata import EntryPoint
 
-    from qkd_hal.registry import DeviceURL
+    from qkd_hal.device_url import DeviceURL
 
 __all__ = ["DETECTION_SOURCES", "DRIVERS", "ENTROPY_SOURCES", "known", "make"]
 
