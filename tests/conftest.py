@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,14 +14,19 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from qkd_hal_firmware_mocks.token.pcscd import PcscDaemon
     from qkd_hal_firmware_mocks.usb.worlds import UsbWorld
 
 pytest_plugins = ["pytester"]
 
 SYSTEM_PARTS = {
     "openssl": "apt install openssl",
+    "vpcd-config": "apt install pcscd vsmartcard-vpcd",
     "qemu-system-x86_64": "apt install qemu-system-x86 busybox-static kmod",
+    "softhsm2-util": "apt install softhsm2",
 }
+
+PCSC_SOCKET = "pcscd.sock"
 
 
 @pytest.fixture
@@ -38,8 +45,25 @@ def usb_world() -> Iterator[UsbWorld]:
     world.close()
 
 
+@pytest.fixture(scope="session")
+def pcsc_daemon() -> Iterator[PcscDaemon]:
+    """A PC/SC daemon of the tests' own, with a virtual reader of two slots. Its tests are
+    marked ``needs("vpcd-config")``."""
+    from qkd_hal_firmware_mocks.token.pcscd import PcscDaemon
+
+    directory = Path(os.environ["PCSCLITE_CSOCK_NAME"]).parent
+    directory.mkdir(mode=0o700)
+    with PcscDaemon(directory) as daemon:
+        yield daemon
+    shutil.rmtree(directory)
+
+
 def pytest_configure() -> None:
-    """Let children hear Ctrl-C, even where the tests run in the background of a shell."""
+    """Let children hear Ctrl-C, even where the tests run in the background of a shell; keep
+    the tests from the machine's own PC/SC daemon."""
+    # libpcsclite reads it once, at a process's first call, and tests share a process.
+    pcsc = Path(tempfile.gettempdir(), f"qkd-hal-pcsc-{os.getpid()}")
+    os.environ["PCSCLITE_CSOCK_NAME"] = str(pcsc / PCSC_SOCKET)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -16,6 +16,10 @@ _DEVICES: dict[str, tuple[str, str]] = {
         "qkd_hal_firmware_mocks.tdc1.command:tdc1",
         "S-Fifteen TDC1 time-stamp unit on a pseudo-terminal.",
     ),
+    "token": (
+        "qkd_hal_firmware_mocks.token.command:token",
+        "Key token: a smart card's applet on USB/IP, or in a virtual PC/SC reader.",
+    ),
 }
 """Name → (``module:command``, the line that ``--help`` shows)."""
 

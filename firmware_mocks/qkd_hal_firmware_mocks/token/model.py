@@ -11,9 +11,10 @@ from qkd_hal_firmware_mocks.token.keys import OWN, PEER, U32
 if TYPE_CHECKING:
     from qkd_hal_firmware_mocks.token.state import Store, TokenState
 
-__all__ = ["AID", "Model"]
+__all__ = ["AID", "DEFAULT_SERIAL_NUMBER", "Model"]
 
 AID = b"\xf0QKDHAL\x01"
+DEFAULT_SERIAL_NUMBER = "QKDTOKEN0001"
 _VERSION = b"\x01\x00"
 
 
@@ -21,7 +22,7 @@ _VERSION = b"\x01\x00"
 class Model:
     """Identity and limits; sizes in bytes."""
 
-    serial_number: str = "QKDTOKEN0001"
+    serial_number: str = DEFAULT_SERIAL_NUMBER
     firmware: str = "1.0.0"
     vendor: str = "qkd-hal"
     name: str = "mock token"
