@@ -8,7 +8,7 @@ import pytest
 
 from qkd_hal.registry import DeviceURL
 from qkd_hal.sources import Deadline
-from qkd_hal_drivers.optical_modem import OpticalModemDriver
+from qkd_hal_drivers.optical_modem.driver import OpticalModemDriver
 from qkd_hal_firmware_mocks.optical_modem import MockModem
 
 if TYPE_CHECKING:

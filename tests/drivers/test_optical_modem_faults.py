@@ -26,10 +26,9 @@ from qkd_hal.errors import (
 from qkd_hal.keys import KeyId
 from qkd_hal.registry import DeviceURL
 from qkd_hal.sources import Agreement, Alarm, Deadline, Slot
-from qkd_hal_drivers.optical_modem import OpticalModemDriver
-from qkd_hal_drivers.optical_modem import driver as make_driver
 from qkd_hal_drivers.optical_modem._channel import ModemChannel, _configure
 from qkd_hal_drivers.optical_modem._credential import Credential
+from qkd_hal_drivers.optical_modem.driver import OpticalModemDriver
 from qkd_hal_firmware_mocks.optical_modem import Fault, MockModem
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def fetch(driver: OpticalModemDriver, slot: Slot, size: int, within: float = LON
 
 
 def test_a_life_without_faults(modem: MockModem) -> None:
-    driver = make_driver(DeviceURL.parse(modem.url))
+    driver = OpticalModemDriver(DeviceURL.parse(modem.url))
     info = driver.open(Deadline(LONG))
     assert (info.vendor, info.site, info.peers) == ("mock", "alice", ("bob",))
     assert info.provenance.simulated
@@ -73,7 +72,9 @@ def test_a_life_without_faults(modem: MockModem) -> None:
 
 
 def test_nothing_is_opened_before_open(tmp_path: Path) -> None:
-    driver = make_driver(DeviceURL.parse(f"bb84+tcp://127.0.0.1:1?credential={tmp_path}/none"))
+    driver = OpticalModemDriver(
+        DeviceURL.parse(f"bb84+tcp://127.0.0.1:1?credential={tmp_path}/none")
+    )
     driver.close()
     with pytest.raises(StateError, match="init"):
         driver.status(Deadline(LONG))
@@ -85,7 +86,7 @@ def test_nothing_is_opened_before_open(tmp_path: Path) -> None:
 )
 def test_senseless_urls_are_refused(text: str) -> None:
     with pytest.raises(ConfigurationError):
-        make_driver(DeviceURL.parse(text))
+        OpticalModemDriver(DeviceURL.parse(text))
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ def test_streams_are_unsupported(driver: OpticalModemDriver) -> None:
 
 def test_another_version_is_refused_with_its_number(tmp_path: Path) -> None:
     with MockModem(tmp_path, version=2) as modem:
-        driver = make_driver(DeviceURL.parse(modem.url))
+        driver = OpticalModemDriver(DeviceURL.parse(modem.url))
         with pytest.raises(ProtocolError, match="version 2"):
             driver.open(Deadline(LONG))
         driver.close()
@@ -245,7 +246,7 @@ def test_another_version_is_refused_with_its_number(tmp_path: Path) -> None:
 
 def test_silence_at_hello_means_no_device(modem: MockModem) -> None:
     modem.faults = [Fault.SILENCE]
-    driver = make_driver(DeviceURL.parse(modem.url))
+    driver = OpticalModemDriver(DeviceURL.parse(modem.url))
     with pytest.raises(DeviceNotFoundError, match="nobody answers"):
         driver.open(Deadline(SHORT))
     driver.close()
@@ -254,7 +255,7 @@ def test_silence_at_hello_means_no_device(modem: MockModem) -> None:
 def test_a_closed_port_is_reported_at_once(tmp_path: Path) -> None:
     with MockModem(tmp_path) as gone:
         pass
-    driver = make_driver(DeviceURL.parse(gone.url))
+    driver = OpticalModemDriver(DeviceURL.parse(gone.url))
     began = time.monotonic()
     with pytest.raises(DeviceNotFoundError, match="no modem listens"):
         driver.open(Deadline(30))
@@ -264,7 +265,7 @@ def test_a_closed_port_is_reported_at_once(tmp_path: Path) -> None:
 
 def test_a_modem_that_goes_away_is_lost_at_once(tmp_path: Path) -> None:
     modem = MockModem(tmp_path)
-    driver = make_driver(DeviceURL.parse(modem.url))
+    driver = OpticalModemDriver(DeviceURL.parse(modem.url))
     driver.open(Deadline(LONG))
     modem.close()
     with pytest.raises(DeviceLostError):
@@ -283,7 +284,7 @@ def test_a_credential_of_another_modem_opens_nothing(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     with MockModem(tmp_path / "one") as modem, MockModem(tmp_path / "two") as other:
         url = f"bb84+tcp://127.0.0.1:{modem.port}?credential={other.credential}"
-        driver = make_driver(DeviceURL.parse(url))
+        driver = OpticalModemDriver(DeviceURL.parse(url))
         with pytest.raises((DevicePermissionError, DeviceNotFoundError)):
             driver.open(Deadline(1))
         driver.close()
