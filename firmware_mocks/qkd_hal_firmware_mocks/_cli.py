@@ -12,6 +12,10 @@ import click
 __all__ = ["main"]
 
 _DEVICES: dict[str, tuple[str, str]] = {
+    "quantis": (
+        "qkd_hal_firmware_mocks.quantis.command:quantis",
+        "ID Quantique Quantis USB random generator, over USB/IP.",
+    ),
     "tdc1": (
         "qkd_hal_firmware_mocks.tdc1.command:tdc1",
         "S-Fifteen TDC1 time-stamp unit on a pseudo-terminal.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qkd_hal_drivers.tdc1._settings import Tdc1Settings
-from qkd_hal_drivers.tdc1.source import Tdc1Source
+from qkd_hal_drivers.tdc1.tagger import Tdc1Source
 
 if TYPE_CHECKING:
     from qkd_hal.registry import DeviceURL
