@@ -197,6 +197,11 @@ class KeyLoader(Protocol):
     with, the other the *peer* half, which it gives out by ID: the holders never pick the same.
     """
 
+    @property
+    def site(self) -> str:
+        """Whose token it is."""
+        ...
+
     def load(
         self,
         key_id: KeyId,

@@ -21,14 +21,20 @@ class DeviceKeySource:
     """A :class:`~qkd_hal.sources.KeySource` straight over an initialised device.
 
     Raises:
-        UnsupportedError: the device cannot reserve ahead (a pool in front of it can), or has
-            no site name, without which no peer could tell whose key a reference names.
+        UnsupportedError: the device cannot reserve ahead (a pool in front of it can), keeps
+            its keys inside, or has no site name, without which no peer could tell whose key a
+            reference names.
     """
 
     def __init__(self, device: QKDDevice) -> None:
         if Capability.RESERVE_AHEAD not in device.info.capabilities:
             what = "the device cannot offer a key before the peer appears"
             raise UnsupportedError(what, device=device.name, cure="Put a pool in front")
+        if Capability.EXTRACT not in device.info.capabilities:
+            # Found out later, each attempt would use up a key.
+            what = "the keys of this device never leave it, and this needs their bytes"
+            cure = "Use a session's derive(), or a device that lets keys out"
+            raise UnsupportedError(what, device=device.name, cure=cure)
         if not device.info.site:
             # The peer would look for the owner "local", and a mirrored reference pass for its own.
             what = "the device does not say which site it belongs to"

@@ -93,3 +93,11 @@ def test_a_device_without_a_site_name_is_refused(pair: Pair, mocker: MockerFixtu
     mocker.patch.object(QKDDevice, "info", nameless)
     with pytest.raises(UnsupportedError, match=r"DeviceInfo\.site"):
         DeviceKeySource(pair.alice)
+
+
+def test_keys_that_never_leave_their_device_are_refused_before_one_is_used(
+    token_pair: Pair,
+) -> None:
+    with pytest.raises(UnsupportedError, match="never leave"):
+        DeviceKeySource(token_pair.alice)
+    assert "reserve" not in token_pair.alice_driver.calls

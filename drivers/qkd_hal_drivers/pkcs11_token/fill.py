@@ -43,7 +43,7 @@ class Pkcs11Loader:
             what = "the URI of a token to fill names single objects"
             raise ConfigurationError(what, cure="Leave out object= and id=")
         self._uri = uri
-        self._site = check_name(site)
+        self.site = check_name(site)
         self._extractable = extractable
         self._connection = TokenConnection.open(uri, pin, deadline)
 
@@ -63,7 +63,7 @@ class Pkcs11Loader:
             UsageError: the token already holds *key_id*.
             DeviceError: the token is full, write-protected, or was lost.
         """
-        label = KeyLabel(own, self._site, peer, provenance)
+        label = KeyLabel(own, self.site, peer, provenance)
         with self._connection.turn("storing a key", deadline) as session:
             _objects.store(session, self._uri, key_id, label, key, extractable=self._extractable)
 

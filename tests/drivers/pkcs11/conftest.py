@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 import pkcs11
 import pytest
 
-from qkd_hal.keys import KeyId, Origin, Provenance
+from qkd_hal.keys import Origin, Provenance, QuantumKey
 from qkd_hal.registry import DeviceURL
 from qkd_hal.sources import Deadline
+from qkd_hal.token_fill import fill_pair
 from qkd_hal_drivers.pkcs11_token.fill import Pkcs11Loader
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so").resolve()
 PIN, OFFICER_PIN = "2718281828", "3141592653"
 _INITIALISE = ["softhsm2-util", "--init-token", "--free", "--pin", PIN, "--so-pin", OFFICER_PIN]
-PEER = {"alice": "bob", "bob": "alice"}
+SITES = ("alice", "bob")
 MEASURED = Provenance(Origin.HARDWARE)
 
 
@@ -57,22 +58,8 @@ class TokenPair:
             self.loader("alice", extractable=extractable, path=path) as alice,
             self.loader("bob", extractable=extractable, path=path) as bob,
         ):
-            loaders = {"alice": alice, "bob": bob}
-            for owner in ["alice", "bob"] * each:
-                self.share(loaders, owner, memoryview(os.urandom(size)))
-
-    def share(self, loaders: dict[str, Pkcs11Loader], owner: str, key: memoryview) -> KeyId:
-        key_id = KeyId.random()
-        for site, peer in ((PEER[owner], owner), (owner, PEER[owner])):
-            loaders[site].load(
-                key_id,
-                key,
-                own=site == owner,
-                peer=peer,
-                provenance=MEASURED,
-                deadline=Deadline(10),
-            )
-        return key_id
+            keys = (QuantumKey(os.urandom(size), provenance=MEASURED) for _ in range(2 * each))
+            fill_pair(keys, alice, bob, Deadline(60))
 
 
 class FilledTokens(Protocol):
@@ -84,7 +71,7 @@ def blank_tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two initialised tokens without keys, to be copied: making them takes long."""
     directory = tmp_path_factory.mktemp("softhsm")
     _configure(directory)
-    for site in PEER:
+    for site in SITES:
         subprocess.run(
             [*_INITIALISE, "--label", site],
             env={**os.environ, "SOFTHSM2_CONF": str(directory / "softhsm2.conf")},
