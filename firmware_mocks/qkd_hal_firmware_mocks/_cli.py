@@ -12,6 +12,14 @@ import click
 __all__ = ["main"]
 
 _DEVICES: dict[str, tuple[str, str]] = {
+    "serial": (
+        "qkd_hal_firmware_mocks.boxlink.command:serial",
+        "QKD boxes on serial lines: pseudo-terminals or TCP.",
+    ),
+    "usb": (
+        "qkd_hal_firmware_mocks.boxlink.command:usb",
+        "QKD boxes on USB, over USB/IP.",
+    ),
     "quantis": (
         "qkd_hal_firmware_mocks.quantis.command:quantis",
         "ID Quantique Quantis USB random generator, over USB/IP.",

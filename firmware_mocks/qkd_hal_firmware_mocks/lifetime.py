@@ -38,13 +38,20 @@ def announce(fields: Mapping[str, object], ready_file: Path | None) -> None:
 
 
 @contextmanager
-def ending(*, with_parent: bool) -> Iterator[threading.Event]:
-    """Give an event that SIGINT, SIGTERM or, if asked, the end of standard input sets."""
+def ending(
+    *, with_parent: bool, hear: Callable[[bytes], None] | None = None
+) -> Iterator[threading.Event]:
+    """Give an event that SIGINT, SIGTERM or, if asked, the end of standard input sets.
+
+    *hear* gets each line of standard input, in a thread.
+    """
     stop, finished = threading.Event(), threading.Event()
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: stop.set()) for number in numbers]
-    if with_parent:
-        threading.Thread(target=_watch_parent, args=(stop, finished), daemon=True).start()
+    if with_parent or hear:
+        threading.Thread(
+            target=_watch_parent, args=(stop, finished, with_parent, hear), daemon=True
+        ).start()
     try:
         yield stop
     finally:
@@ -53,9 +60,20 @@ def ending(*, with_parent: bool) -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _watch_parent(stop: threading.Event, finished: threading.Event) -> None:
-    while os.read(0, 4096):
-        pass
+def _watch_parent(
+    stop: threading.Event,
+    finished: threading.Event,
+    with_parent: bool,
+    hear: Callable[[bytes], None] | None,
+) -> None:
+    heard = b""
+    while data := os.read(0, 4096):
+        *lines, heard = (heard + data).split(b"\n")
+        if hear:
+            for line in lines:
+                hear(line)
+    if not with_parent:
+        return
     stop.set()
     if not finished.wait(_GRACE_SECONDS):
         os._exit(1)  # nobody is left to wait for a mock that hangs

@@ -55,8 +55,17 @@ class PtyLine:
         with self._lock:
             if not self._connected or len(self._unsent) + len(data) > _MAX_UNSENT:
                 return
-            self._unsent += data
-        self._wake()
+            sent = 0 if self._unsent else self._write(data)
+            self._unsent += data[sent:]
+            waits = bool(self._unsent)
+        if waits:
+            self._wake()
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return os.write(self._master, data)
+        except OSError:  # full, or hung up, which the next read tells
+            return 0
 
     def _wake(self) -> None:
         try:
@@ -106,20 +115,14 @@ class PtyLine:
 
     def _transmit(self) -> None:
         with self._lock:
-            chunk = bytes(self._unsent[:_CHUNK])
-        try:
-            sent = os.write(self._master, chunk)
-        except OSError:  # full, or hung up, which the next read tells
-            return
-        with self._lock:
-            del self._unsent[:sent]
+            del self._unsent[: self._write(bytes(self._unsent[:_CHUNK]))]
 
     def _hang_up(self) -> None:
-        if self._connected:
-            self._connected = False
-            self._firmware.hang_up()
         with self._lock:
+            connected, self._connected = self._connected, False
             self._unsent.clear()
+        if connected:
+            self._firmware.hang_up()
 
     def __enter__(self) -> Self:
         return self

@@ -30,7 +30,7 @@ from qkd_hal_firmware_mocks.boxlink.frame import (
     read_frame,
 )
 from qkd_hal_firmware_mocks.boxlink.opening import Opening
-from qkd_hal_firmware_mocks.boxlink.operations import Operations
+from qkd_hal_firmware_mocks.boxlink.operations import AUTH, BYE, HELLO, Operations
 from qkd_hal_firmware_mocks.boxlink.refusals import BoxError, Code
 from qkd_hal_firmware_mocks.boxlink.seal import SessionOverError
 
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BoxFirmware"]
 
-_HELLO, _AUTH, _BYE = 1, 2, 3
 _HINT_SECONDS = 0.1  # between two answers that anybody on the line can provoke
 
 
@@ -66,15 +65,24 @@ class BoxFirmware:
     ) -> None:
         self.settings = settings
         self.keys = keys
-        self.clock = clock
+        self._clock = clock
+        self._clock_error = 0.0
         self.operations = Operations(settings, keys)
         self.events = EventQueue()
         self._lock = lock or threading.RLock()
-        self._opening = Opening(settings, clock, nonce)
+        self._opening = Opening(settings, self.clock, nonce)
         self._send: Callable[[bytes], None] = _nobody
         self._session: Session | None = None
         self._opened_by: Secrets | None = None
         self._next_hint = 0.0
+
+    def clock(self) -> float:
+        """Return the box's time, in seconds."""
+        return self._clock() + self._clock_error
+
+    def jump_clock(self, seconds: float) -> None:
+        """Let the clock go wrong."""
+        self._clock_error += seconds
 
     def attach(self, send: Callable[[bytes], None]) -> None:
         """Take the function that sends events to the host."""
@@ -99,6 +107,18 @@ class BoxFirmware:
             for frame in self._waiting_events():
                 self._send(frame)
 
+    def set_stored(self, size: int) -> None:
+        """Let there be *size* bytes of key to start sessions with, and say so."""
+        with self._lock:
+            self.keys.supply.stored = size
+            self.notify(event="keys", stored_keys=size // 32)
+
+    def set_link(self, *, up: bool) -> None:
+        """Cut or mend the quantum link at this end, and say so."""
+        with self._lock:
+            self.keys.link_up = up
+            self.notify(event="link", up=up)
+
     def power_cycle(self) -> None:
         """Lose all that is not durable."""
         with self._lock:
@@ -121,7 +141,7 @@ class BoxFirmware:
         return self._session.seal(kind, sequence, operation, plain)
 
     def _clear(self, frame: Frame) -> list[bytes]:
-        steps = {_HELLO: self._opening.hello, _AUTH: self._auth}
+        steps = {HELLO: self._opening.hello, AUTH: self._auth}
         if frame.kind != REQ or frame.operation not in steps:
             return []
         try:
@@ -174,7 +194,7 @@ class BoxFirmware:
             frames = [self.seal(kind, sequence, operation, body) for kind, body in replies]
         except (BoxError, MalformedError, sqlite3.Error) as error:
             return [self.seal(ERR, sequence, operation, _error_body(error))]
-        if operation == _BYE:
+        if operation == BYE:
             self.end_session()
         return frames
 

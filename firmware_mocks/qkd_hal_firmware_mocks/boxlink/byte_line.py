@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from cobs import cobs
 
+from qkd_hal_firmware_mocks.boxlink.server import BoxServer
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from qkd_hal_firmware_mocks.boxlink.box import BoxFirmware
+    from qkd_hal_firmware_mocks.faults import FaultPlan
 
 __all__ = ["BoxLine", "PieceReader", "to_line"]
 
@@ -62,22 +65,23 @@ class PieceReader:
 
 
 class BoxLine:
-    """A box behind a serial line or a TCP connection: a `stream.ByteStream`."""
+    """A box behind a serial line or a TCP connection: a `stream.ByteStream`.
 
-    def __init__(self, box: BoxFirmware) -> None:
-        self._box = box
+    ``server`` has the box, and the faults of *plan*.
+    """
+
+    def __init__(self, box: BoxFirmware, plan: FaultPlan | None = None) -> None:
+        self.server = BoxServer(box, to_line, plan, divisible=True)
         self._reader = PieceReader(box.settings.max_frame, box.clock)
 
     def attach(self, send: Callable[[bytes], None]) -> None:
         """Take the function that sends bytes to the host."""
-        self._send = send
-        self._box.attach(lambda frame: send(to_line(frame)))
+        self.server.attach(send)
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the host."""
         for frame in self._reader.feed(data):
-            for answer in self._box.feed(frame):
-                self._send(to_line(answer))
+            self.server.serve(frame)
 
     def hang_up(self) -> None:
         """Drop half-read input. The session stays: it belongs to the proof, not to the line."""

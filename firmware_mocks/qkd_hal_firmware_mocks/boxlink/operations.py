@@ -20,12 +20,26 @@ if TYPE_CHECKING:
 
     Act = Callable[[dict[str, Any]], dict[str, Any]]
 
-__all__ = ["FETCH", "INFO", "RESERVE", "Operations"]
+__all__ = ["AUTH", "BYE", "FETCH", "HELLO", "NAMES", "Operations"]
 
-BYE, INFO, STATUS = 0x03, 0x10, 0x11
+HELLO, AUTH, BYE = 0x01, 0x02, 0x03
+INFO, STATUS = 0x10, 0x11
 RESERVE, BIND, AGREE, FETCH, CONFIRM = range(0x20, 0x25)
+NAMES = {
+    HELLO: "HELLO",
+    AUTH: "AUTH",
+    BYE: "BYE",
+    INFO: "INFO",
+    STATUS: "STATUS",
+    RESERVE: "RESERVE",
+    BIND: "BIND",
+    AGREE: "AGREE",
+    FETCH: "FETCH",
+    CONFIRM: "CONFIRM",
+}
 
 _MAX_DATA = 4096  # above it a FETCH announces a transfer
+_DATA_FIELD = 9  # bytes of CBOR around the bytes of `data`
 _TOKENS = 64  # more than the 16 that a host may count on
 _LOW_KEYS = 16
 _KEY_BYTES = 32
@@ -86,12 +100,11 @@ class Operations:
         if "peer" in schema and ask["peer"] != self._settings.peer:
             raise BoxError(Code.UNKNOWN_PEER, "no link to this site")
         answer = act(ask)
+        if operation == FETCH and self._is_long(answer["data"]):
+            answer = self._begin_transfer(sequence, answer["data"])
         if self.tamper is not None:
             self.tamper(answer)
-        body = encode(answer)
-        if operation == FETCH and self._is_long(answer["data"], body):
-            body = encode(self._begin_transfer(sequence, answer["data"]))
-        return [(RSP, body), *self._chunks()]
+        return [(RSP, encode(answer)), *self._chunks()]
 
     def credit(self, sequence: int, plain: bytes) -> list[Reply]:
         """Go on with a transfer.
@@ -148,8 +161,9 @@ class Operations:
         self._keys.confirm(ask["id"], ask["end"])
         return {"end": ask["end"]}
 
-    def _is_long(self, data: bytes, body: bytes) -> bool:
-        return len(data) > _MAX_DATA or OVERHEAD + SEAL_BYTES + len(body) > self._max_frame
+    def _is_long(self, data: bytes) -> bool:
+        frame = OVERHEAD + SEAL_BYTES + _DATA_FIELD + len(data)
+        return len(data) > _MAX_DATA or frame > self._max_frame
 
     def _begin_transfer(self, sequence: int, data: bytes) -> dict[str, Any]:
         room = self._max_frame - OVERHEAD - SEAL_BYTES - CHUNK_HEADER_BYTES
