@@ -95,23 +95,26 @@ class KernelDevice:
         self._line, kernel_end = socket.socketpair()
         self._thread = threading.Thread(target=serve_connection, args=(function, self._line))
         self._thread.start()
-        with kernel_end:
-            port = _free_port()
-            speed = speed_of(function.descriptors)
-            attach = f"{port} {kernel_end.fileno()} {port + 1} {speed}"
-            (_VHCI / "attach").write_text(attach, encoding="ascii")
-        self.sysfs = _wait_for(lambda: _enumerated(port), "enumerate")
+        try:
+            with kernel_end:
+                self.sysfs = _attach(kernel_end, speed_of(function.descriptors))
+        except BaseException:
+            self._cut()
+            raise
         self.bus = int((self.sysfs / "busnum").read_text())
         self.address = int((self.sysfs / "devnum").read_text())
         self.node = Path(f"/dev/bus/usb/{self.bus:03}/{self.address:03}")
 
     def unplug(self) -> None:
         """Cut the line, and wait until the kernel has noticed."""
+        self._cut()
+        _wait_for(lambda: not self.sysfs.exists() or None, "vanish")
+
+    def _cut(self) -> None:
         with contextlib.suppress(OSError):  # the kernel may have hung up first
             self._line.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._line.close()
-        _wait_for(lambda: not self.sysfs.exists() or None, "vanish")
 
 
 class KernelWorld:
@@ -153,6 +156,13 @@ def _libusb() -> Any:
     return usb.backend.libusb1.get_backend(find_library=libusb_package.find_library)
 
 
+def _attach(kernel_end: socket.socket, speed: int) -> Path:
+    port = _free_port()
+    words = (port, kernel_end.fileno(), port + 1, speed)
+    (_VHCI / "attach").write_text(" ".join(map(str, words)), encoding="ascii")
+    return _wait_for(lambda: _enumerated(port), "enumerate")
+
+
 def _free_port() -> int:
     """A free port of the high-speed hub, which takes full speed, too."""
     for line in (_VHCI / "status").read_text().splitlines()[1:]:
@@ -164,7 +174,7 @@ def _free_port() -> int:
 
 def _enumerated(port: int) -> Path | None:
     """The device at *port*, once it is configured."""
-    for hub in _VHCI.glob("usb*"):
+    for hub in _VHCI.glob("usb[0-9]*"):
         device = hub / f"{hub.name[3:]}-{port + 1}"
         configuration = device / "bConfigurationValue"
         fast = (hub / "speed").read_text().strip() == "480"
