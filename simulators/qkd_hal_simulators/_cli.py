@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qkd_hal.entropy import SystemEntropy
 from qkd_hal.private_files import replace_private
-from qkd_hal_simulators.entropy import SystemEntropy
 from qkd_hal_simulators.eve_process import run_eve
 from qkd_hal_simulators.modem.initial_secret import create_initial_secret
 from qkd_hal_simulators.modem.lifetime import ending
@@ -58,6 +58,7 @@ _MODEM = (
         help="Per pulse and detector.",
     ),
     click.option("--high-water", default=2 << 20, show_default=True, help="Bytes of either space."),
+    click.option("--entropy", metavar="URL", help="A random generator, such as quantis:"),
     click.option("--seed", type=int, help="Replay the physics; for tests."),
 )
 

@@ -78,7 +78,8 @@ class ModemSettings:
 
     ``first``: this end binds, and the first half of each block is its own. ``emits``: it
     has the light source, the other end the detectors. ``high_water``: bytes of either
-    space above which no more is distilled. ``seed`` replays the physics, never the keys'
+    space above which no more is distilled. ``entropy``: URL of the random generator to use
+    instead of the operating system's. ``seed`` replays the physics, never the keys'
     authentication.
     """
 
@@ -94,6 +95,7 @@ class ModemSettings:
     preset: Preset = field(default_factory=lambda: PRESETS["default"])
     channel: ChannelSettings = field(default_factory=ChannelSettings)
     high_water: int = 2 << 20
+    entropy: str | None = None
     seed: int | None = None
 
     def __post_init__(self) -> None:

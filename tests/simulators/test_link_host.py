@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from qkd_hal.distillation.report import BlockReport
 from qkd_hal.distillation.session import BlockDropped, DistillationSession, Role, Waiting
+from qkd_hal.entropy import SystemEntropy
 from qkd_hal.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -274,7 +275,14 @@ def test_an_emitter_stops_ahead_of_the_detector_and_begins_anew_when_light_was_l
     tmp_path: Path, mocker: MockerFixture, clock: Clock
 ) -> None:
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
-        end = EmittingEnd(some_settings(tmp_path), socket, LinkRecord(), lambda: True, clock=clock)
+        end = EmittingEnd(
+            some_settings(tmp_path),
+            SystemEntropy(),
+            socket,
+            LinkRecord(),
+            lambda: True,
+            clock=clock,
+        )
         session = mocker.create_autospec(DistillationSession, instance=True, role=Role.EMITTER)
         session.waiting_for = Waiting.DETECTIONS
         while end.thread._wanted():

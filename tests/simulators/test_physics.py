@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from qkd_hal.entropy import SystemEntropy
 from qkd_hal.errors import ProtocolError, UsageError
-from qkd_hal_simulators.entropy import SystemEntropy
 from qkd_hal_simulators.physics.detector import Detector
 from qkd_hal_simulators.physics.emission_log import FrameLog
 from qkd_hal_simulators.physics.eve import InterceptResend

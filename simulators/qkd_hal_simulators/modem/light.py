@@ -12,7 +12,6 @@ import numpy as np
 import zmq
 
 from qkd_hal.distillation.session import Waiting
-from qkd_hal_simulators.entropy import SystemEntropy
 from qkd_hal_simulators.modem.quantum import Emitter, Receiver
 from qkd_hal_simulators.physics.emission_log import FrameLog
 from qkd_hal_simulators.physics.random import physical_generator
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from qkd_hal.distillation.session import DistillationParameters, DistillationSession, Event
+    from qkd_hal.sources import EntropySource
     from qkd_hal_simulators.modem.record import LinkRecord
     from qkd_hal_simulators.modem.sockets import Waker
     from qkd_hal_simulators.settings import ModemSettings
@@ -51,6 +51,7 @@ class EmittingEnd:
     def __init__(
         self,
         settings: ModemSettings,
+        entropy: EntropySource,
         socket: zmq.Socket[bytes],
         record: LinkRecord,
         hungry: Callable[[], bool],
@@ -58,7 +59,7 @@ class EmittingEnd:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         parameters = settings.preset.parameters
-        rng = physical_generator(SystemEntropy() if settings.seed is None else settings.seed)
+        rng = physical_generator(entropy if settings.seed is None else settings.seed)
         source = LightSource(
             settings.light, key_basis_probability=parameters.key_basis_probability, rng=rng
         )
@@ -100,6 +101,7 @@ class ReceivingEnd:
     def __init__(
         self,
         settings: ModemSettings,
+        entropy: EntropySource,
         socket: zmq.Socket[bytes],
         record: LinkRecord,
         waker: Waker,
@@ -109,7 +111,7 @@ class ReceivingEnd:
             socket,
             settings.channel.fibre,
             settings.channel.detector(settings.preset.parameters),
-            physical_generator(SystemEntropy() if seed is None else seed),
+            physical_generator(entropy if seed is None else seed),
             waker,
             record,
         )

@@ -10,10 +10,11 @@ from urllib.parse import quote
 import zmq
 
 from qkd_hal.distillation.session import DistillationSession, Role
+from qkd_hal.entropy import SystemEntropy
+from qkd_hal.instruments import open_entropy_source
 from qkd_hal.key_ids import KeyIdSealer
 from qkd_hal.private_files import private_directory
 from qkd_hal.sources import Alarm
-from qkd_hal_simulators.entropy import SystemEntropy
 from qkd_hal_simulators.modem.advertisement import advertised
 from qkd_hal_simulators.modem.app_server import AppServer, AppSocket
 from qkd_hal_simulators.modem.appetite import Appetite
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from qkd_hal.distillation.session import DistillationParameters
+    from qkd_hal.sources import EntropySource
     from qkd_hal_simulators.settings import ModemSettings
 
 __all__ = ["run_modem"]
@@ -54,6 +56,7 @@ class Modem:
     def __init__(self, settings: ModemSettings, cleanup: ExitStack) -> None:
         self._settings = settings
         self._record = LinkRecord()
+        self._entropy = _open_entropy(settings.entropy, cleanup)
         directory = private_directory(settings.directory)
         cleanup.enter_context(exclusive(directory / "modem.lock"))
         self._database = Database(directory / "store.sqlite3")
@@ -125,9 +128,10 @@ class Modem:
         self, socket: zmq.Socket[bytes], channel: ClassicalChannel, waker: Waker
     ) -> EmittingEnd | ReceivingEnd:
         if not self._settings.emits:
-            return ReceivingEnd(self._settings, socket, self._record, waker)
+            return ReceivingEnd(self._settings, self._entropy, socket, self._record, waker)
         return EmittingEnd(
             self._settings,
+            self._entropy,
             socket,
             self._record,
             lambda: self._record.link_up and (self._appetite.hungry or channel.peer_hungry),
@@ -140,7 +144,7 @@ class Modem:
             Role.EMITTER if self._settings.emits else Role.DETECTOR,
             parameters,
             pad=self._pad,
-            entropy=SystemEntropy(),
+            entropy=self._entropy,
             first_block=self._keys.next_block(),
             unconfirmed=unconfirmed,
             holds=self._keys.ever_stored,
@@ -176,6 +180,12 @@ class Modem:
         return {**status, "alarms": alarms, "stored_bytes": held, "stored_keys": held // _KEY_BYTES}
 
 
+def _open_entropy(url: str | None, cleanup: ExitStack) -> EntropySource:
+    if url is None:
+        return SystemEntropy()
+    return cleanup.enter_context(open_entropy_source(url))
+
+
 def run_modem(
     settings: ModemSettings,
     stop: threading.Event,
@@ -187,6 +197,7 @@ def run_modem(
     Raises:
         ConfigurationError: it cannot start as it was told to.
         DeviceBusyError: another modem runs in its directory.
+        DeviceError, DeadlineError: its random generator fails, now or later.
     """
     with ExitStack() as cleanup:
         modem = Modem(settings, cleanup)
