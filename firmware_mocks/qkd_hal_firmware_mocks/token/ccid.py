@@ -7,14 +7,15 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from qkd_hal_firmware_mocks.token.ccid_reader import HEADER, CcidReader, announced_length
-from qkd_hal_firmware_mocks.token.faults import FaultPlan, PowerCut
+from qkd_hal_firmware_mocks.token.faults import PowerCut
 from qkd_hal_firmware_mocks.usb import descriptors as usb
 from qkd_hal_firmware_mocks.usb.function import Setup, Stall, UsbDescriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qkd_hal_firmware_mocks.token.faults import Card
+    from qkd_hal_firmware_mocks.faults import FaultPlan
+    from qkd_hal_firmware_mocks.token.applet import KeyApplet
     from qkd_hal_firmware_mocks.token.model import Model
 
 __all__ = ["BULK_IN", "BULK_OUT", "INTERRUPT_IN", "CcidToken"]
@@ -34,21 +35,22 @@ _TEST_VENDOR, _TEST_PRODUCT = 0x1209, 0x0005  # pid.codes, for tests only
 
 
 class CcidToken:
-    """A :class:`~qkd_hal_firmware_mocks.usb.function.UsbFunction` around a card.
+    """A :class:`~qkd_hal_firmware_mocks.usb.function.UsbFunction` around an applet.
 
-    *power_cut* is called when a fault cuts the power, and should unplug the device; without
-    it the device starts anew in silence.
+    *plan* may hold every :class:`~qkd_hal_firmware_mocks.token.faults.Fault`. *power_cut* is
+    called when one cuts the power, and should unplug the device; without it the device starts
+    anew in silence.
     """
 
     def __init__(
         self,
-        card: Card,
-        model: Model,
+        applet: KeyApplet,
         plan: FaultPlan | None = None,
         *,
         power_cut: Callable[[], None] = lambda: None,
     ) -> None:
-        self._reader = CcidReader(card, plan)
+        model = applet.model
+        self._reader = CcidReader(applet, plan)
         self._largest = HEADER + max(
             model.max_command_data + _COMMAND_OVERHEAD, model.max_response_data + 2
         )
@@ -113,8 +115,8 @@ class CcidToken:
         """
         if endpoint & 0x0F == INTERRUPT_IN & 0x0F:
             return self._reader.notices.popleft() if self._reader.notices else None
-        if self._reader.stalls:
-            self._reader.stalls = False
+        if self._reader.halts:
+            self._reader.halts = False
             raise Stall
         if not self._packets:
             self._cut(self._reader.next_answer())

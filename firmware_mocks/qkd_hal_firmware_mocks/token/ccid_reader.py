@@ -7,10 +7,12 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qkd_hal_firmware_mocks.token.faults import LINK_FAULTS, Fault, FaultPlan
+from qkd_hal_firmware_mocks.faults import FaultPlan
+from qkd_hal_firmware_mocks.token.faults import LINK_FAULTS, Fault, operation_of
+from qkd_hal_firmware_mocks.token.mischief import Mischief
 
 if TYPE_CHECKING:
-    from qkd_hal_firmware_mocks.token.faults import Card
+    from qkd_hal_firmware_mocks.token.applet import KeyApplet
 
 __all__ = ["HEADER", "CcidReader", "announced_length"]
 
@@ -51,12 +53,13 @@ def announced_length(header: bytes | bytearray) -> int:
 class CcidReader:
     """Takes whole messages by :meth:`handle`; :meth:`next_answer` gives what to send back.
 
-    ``notices`` are the messages of the interrupt endpoint; ``stalls`` is set by a fault, and
+    ``notices`` are the messages of the interrupt endpoint; ``halts`` is set by a fault, and
     cleared by whoever halts the endpoint.
     """
 
-    def __init__(self, card: Card, plan: FaultPlan | None = None) -> None:
-        self._card = card
+    def __init__(self, applet: KeyApplet, plan: FaultPlan | None = None) -> None:
+        self._card = Mischief(applet)
+        self._atr = applet.atr
         self._plan = plan or FaultPlan()
         self.present = True
         self.reset()
@@ -67,7 +70,7 @@ class CcidReader:
         self._answers: deque[bytes] = deque()
         self._late: bytes | None = None
         self._storm: bytes | None = None
-        self.stalls = False
+        self.halts = False
         self._abort_asked: int | None = None  # by the control request
         self._abort_sent: int | None = None  # by the bulk message
         self.notices = deque([_CAME] if self.present else [], maxlen=2)
@@ -132,12 +135,13 @@ class CcidReader:
             return self._fail(message, _CARD_MUTE)
         self._card.reset()
         self._powered = True
-        return self._say(message, _DATA_BLOCK, _ACTIVE, data=self._card.atr)
+        return self._say(message, _DATA_BLOCK, _ACTIVE, data=self._atr)
 
     def _exchange(self, message: _Message) -> None:
         if message.specific[1:] != b"\0\0":
             return self._fail(message, _BAD_LEVEL)
-        fault = self._plan.take(message.data, LINK_FAULTS)
+        name = self._plan.draw(operation_of(message.data))
+        fault = Fault(name) if name else None
         if fault is Fault.CARD_GONE:
             self.remove()
             self.insert()
@@ -145,19 +149,24 @@ class CcidReader:
             return self._fail(message, _CARD_MUTE)
         if fault is Fault.HARDWARE_ERROR:
             return self._fail(message, _HARDWARE)
-        answer = _message(message, _DATA_BLOCK, _ACTIVE, data=self._card.transmit(message.data))
-        return self._deliver(message, fault, answer)
+        if fault is Fault.STALL:
+            return None
+        card_fault = None if fault in LINK_FAULTS else fault
+        data = self._card.transmit(message.data, card_fault)
+        return self._deliver(message, fault, _message(message, _DATA_BLOCK, _ACTIVE, data=data))
 
     def _deliver(self, message: _Message, fault: Fault | None, answer: bytes) -> None:
         more_time = _message(message, _DATA_BLOCK, _MORE_TIME, error=_MULTIPLIER)
-        self.stalls = fault is Fault.STALL
+        self.halts = fault is Fault.HALT
         if fault is Fault.TIME_STORM:
             self._storm = more_time
         elif fault is Fault.LATE:
             self._late = answer
         elif fault is Fault.SLOW:
             self._answers.extend([*[more_time] * _SLOW_STEPS, answer])
-        elif fault not in (Fault.SILENT, Fault.STALL):
+        elif fault is Fault.DUPLICATE:
+            self._answers.extend([answer, answer])
+        elif fault not in (Fault.DROP, Fault.HALT):
             self._answers.append(_spoilt(fault, answer))
 
     def _finish_abort(self) -> None:
@@ -213,7 +222,7 @@ def _spoilt(fault: Fault | None, answer: bytes) -> bytes:
         return answer[:6] + bytes([answer[6] ^ 1]) + answer[7:]
     if fault is Fault.WRONG_TYPE:
         return b"\x83" + answer[1:]
-    if fault is Fault.LYING_LENGTH:
+    if fault is Fault.LIE:
         return answer[:1] + struct.pack("<I", len(answer) - HEADER + 1) + answer[5:]
     if fault is Fault.HUGE_LENGTH:
         return answer[:1] + b"\xff\xff\xff\xff" + answer[5:]

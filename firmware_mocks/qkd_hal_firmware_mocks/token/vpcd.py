@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from qkd_hal_firmware_mocks.token.faults import Card
+    from qkd_hal_firmware_mocks.token.mischief import Card
 
 __all__ = ["DEFAULT_PORT", "VpcdCard"]
 
