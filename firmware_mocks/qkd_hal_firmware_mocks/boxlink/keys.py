@@ -60,7 +60,7 @@ class BoxKeys:
         self._other = self
 
     def pair_with(self, other: BoxKeys) -> None:
-        """Name the peer's box."""
+        """Name the peer's box; until then the link is a loop back to this one."""
         self._other = other
 
     def forget_own(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from qkd_hal_firmware_mocks.boxlink.box import BoxFirmware
@@ -12,6 +13,7 @@ from qkd_hal_firmware_mocks.boxlink.settings import BoxSettings
 from qkd_hal_firmware_mocks.boxlink.supply import KeySupply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
     from typing import Self
@@ -33,7 +35,8 @@ class BoxPair:
     """Boxes ``alice`` and ``bob``, which share keys.
 
     *directory* (0700) keeps what is durable; without one, it lasts as long as the object.
-    *stored*: bytes of key in either direction; *seed* replays them, for tests.
+    *stored*: bytes of key in either direction; *seed* replays them, for tests. *sync*
+    makes what is durable survive a power cut, too.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class BoxPair:
         stored: int = _STORED,
         seed: int | None = None,
         sync: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         lock = threading.RLock()
         self._memories: list[KeyMemory] = []
@@ -54,7 +58,7 @@ class BoxPair:
             supply = KeySupply(stored, None if seed is None else 2 * seed + number)
             keys = BoxKeys(memory, supply, max_key=end.max_key)
             self._memories.append(memory)
-            self.boxes[end.site] = BoxFirmware(end, keys, lock=lock)
+            self.boxes[end.site] = BoxFirmware(end, keys, lock=lock, clock=clock)
         self.alice, self.bob = self.boxes.values()
         self.alice.keys.pair_with(self.bob.keys)
         self.bob.keys.pair_with(self.alice.keys)
