@@ -15,7 +15,7 @@ from pkcs11.attributes import AttributeMapper
 
 from qkd_hal.errors import DevicePermissionError
 from qkd_hal_drivers.buses.obstacles import NONE
-from qkd_hal_drivers.pkcs11_token._errors import LOST, PIN_REFUSED, translated
+from qkd_hal_drivers.pkcs11_token._errors import PIN_REFUSED, is_loss, translated
 from qkd_hal_drivers.pkcs11_token._find import find_token
 from qkd_hal_drivers.pkcs11_token._flags import obstacle
 from qkd_hal_drivers.pkcs11_token._library import SharedSession
@@ -81,7 +81,7 @@ class TokenConnection:
         try:
             yield self._shared.session
         except pkcs11.PKCS11Error as error:
-            if isinstance(error, LOST):
+            if is_loss(error):
                 _forget(self.module, self._shared)
             raise translated(error, doing, self._device) from None
         finally:

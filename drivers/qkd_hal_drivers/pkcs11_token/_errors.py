@@ -12,12 +12,12 @@ from qkd_hal.errors import (
     UnsupportedError,
 )
 
-__all__ = ["GONE", "LOST", "PIN_REFUSED", "translated"]
+__all__ = ["GONE", "PIN_REFUSED", "is_loss", "translated"]
 
 GONE = (pkcs11.ObjectHandleInvalid, pkcs11.KeyHandleInvalid)
 """The object is not there any more."""
 
-LOST = (
+_LOST = (
     pkcs11.DeviceRemoved,
     pkcs11.DeviceError,
     pkcs11.TokenNotPresent,
@@ -27,15 +27,13 @@ LOST = (
     pkcs11.UserNotLoggedIn,
     pkcs11.SlotIDInvalid,
 )
-"""The token, or our session on it, is not there any more."""
-
 PIN_REFUSED = (pkcs11.PinIncorrect, pkcs11.PinInvalid, pkcs11.PinLenRange)
 """The PIN that was sent is wrong."""
 
 _WRITE = "Remove the write protection: a key that cannot be erased is not handed out"
 _PIN_CURE = "Correct the PIN, then log in once with the token's own tool, which resets the count"
 _TABLE: tuple[tuple[tuple[type[pkcs11.PKCS11Error], ...], type[DeviceError], str, str], ...] = (
-    (LOST, DeviceLostError, "the token went away", "Insert it, then call init() to open it again"),
+    (_LOST, DeviceLostError, "the token went away", "Insert it, then call init() to open it again"),
     (
         (pkcs11.PinLocked,),
         DevicePermissionError,
@@ -82,10 +80,16 @@ _TABLE: tuple[tuple[tuple[type[pkcs11.PKCS11Error], ...], type[DeviceError], str
 )
 
 
+def is_loss(error: pkcs11.PKCS11Error) -> bool:
+    """Tell whether the token, or our session on it, is not there any more."""
+    # python-pkcs11 has no class for a module that somebody finalised under us.
+    return isinstance(error, _LOST) or "not initialized" in str(error)
+
+
 def translated(error: pkcs11.PKCS11Error, doing: str, device: str) -> DeviceError:
     """Return *error*, which came while *doing*, in our tree; never its text, only its name."""
     name = type(error).__name__
     for kinds, ours, what, cure in _TABLE:
-        if isinstance(error, kinds):
+        if isinstance(error, kinds) or (kinds is _LOST and is_loss(error)):
             return ours(f"{what} ({name} while {doing})", device=device, cure=cure)
     return DeviceError(f"the token's module failed with {name} while {doing}", device=device)

@@ -98,10 +98,9 @@ def load(path: Path) -> Module:
     """
     path = path.resolve()  # one library under two names would be initialised twice
     with _TABLE.lock:
-        library = _initialised(path)
         module = _TABLE.modules.get(path)
-        if module is None or module.library is not library:
-            module = _TABLE.modules[path] = Module(path, library)
+        if module is None or not module.library.initialized:  # or finalised by somebody
+            module = _TABLE.modules[path] = Module(path, _initialised(path))
         return module
 
 

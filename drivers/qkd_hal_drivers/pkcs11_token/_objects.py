@@ -18,13 +18,14 @@ import pkcs11
 from pkcs11 import Attribute, KeyType, ObjectClass
 
 from qkd_hal.errors import (
+    DeviceBusyError,
     KeyNotFoundError,
     ProtocolError,
     UnsupportedError,
     UsageError,
 )
 from qkd_hal.keys import KeyId, wipe
-from qkd_hal_drivers.pkcs11_token._errors import GONE, LOST
+from qkd_hal_drivers.pkcs11_token._errors import GONE, is_loss
 from qkd_hal_drivers.pkcs11_token._label import KeyLabel
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ _WANTED = [
     Attribute.EXTRACTABLE,
     Attribute.APPLICATION,
 ]
+_SEARCHES = 100
 _NO_SECRETS = (  # what modules say that store data, but no generic secrets
     pkcs11.AttributeTypeInvalid,
     pkcs11.AttributeValueInvalid,
@@ -84,7 +86,7 @@ def scan(session: pkcs11.Session, uri: TokenUri, key_id: KeyId | None = None) ->
             template[Attribute.LABEL] = uri.object_label.encode()
         if wanted and kind is _SECRET:
             template[Attribute.ID] = bytes(*wanted)
-        found = (_described(handle) for handle in list(session.get_objects(template)))
+        found = (_described(handle) for handle in _search(session, template))
         yield from (key for key in found if key and (not wanted or key.key_id in wanted))
 
 
@@ -176,13 +178,21 @@ def _read(uri: TokenUri, key: TokenKey) -> bytearray:
     return material
 
 
+def _search(session: pkcs11.Session, template: dict[Attribute, Any]) -> list[pkcs11.Object]:
+    for _ in range(_SEARCHES):
+        # A search breaks off where another process has just destroyed an object that it found.
+        with suppress(*GONE):
+            return list(session.get_objects(template))
+    raise DeviceBusyError("other processes change the token faster than it can be searched")
+
+
 def _described(handle: pkcs11.Object) -> TokenKey | None:
     try:
         found = handle.get_attributes(_WANTED)
         label = KeyLabel.parse(found[Attribute.LABEL])
         key_id, size = _name(found)
     except pkcs11.PKCS11Error as error:
-        if isinstance(error, LOST):
+        if is_loss(error):
             raise
         return None
     except (KeyError, ValueError, StructError, ProtocolError):
@@ -225,13 +235,11 @@ def _destroy_alone(session: pkcs11.Session, uri: TokenUri, key: TokenKey) -> Non
         key.handle.destroy()
     except GONE:
         raise _taken(uri, key.key_id) from None
-    except LOST:
-        raise
-    except pkcs11.PKCS11Error:
+    except pkcs11.PKCS11Error as error:
         # Modules are not strict about the code; what counts is whether the object is gone.
-        if not any(scan(session, uri, key.key_id)):
-            raise _taken(uri, key.key_id) from None
-        raise
+        if is_loss(error) or any(scan(session, uri, key.key_id)):
+            raise
+        raise _taken(uri, key.key_id) from None
 
 
 def _taken(uri: TokenUri, key_id: KeyId) -> KeyNotFoundError:

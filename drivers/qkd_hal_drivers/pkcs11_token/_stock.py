@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING
 
 from qkd_hal.errors import ProtocolError
@@ -25,7 +25,7 @@ class Stock:
 
     Identity is fixed when the token is opened: ``site``, ``provenance``, and ``inside``,
     whether keys stay in the token, which one sensitive key is enough for. What does not fit,
-    a later :meth:`refresh` leaves out.
+    a later :meth:`refresh` leaves out. ``peer_keys``: how many the peers may still name.
     """
 
     def __init__(self, keys: Iterable[TokenKey], device: str) -> None:
@@ -39,8 +39,6 @@ class Stock:
         self.peers = tuple(sorted({key.label.peer for key in found}))
         self.provenance = _combined([key.label for key in found])
         self.inside = not all(key.readable for key in found)
-        self._own: list[TokenKey] = []
-        self._peer_keys = 0
         self.refresh(found)
 
     @property
@@ -50,9 +48,13 @@ class Stock:
 
     def refresh(self, keys: Iterable[TokenKey]) -> None:
         """Replace what is known of the token's content."""
-        fit = [key for key in keys if self.serves(key)]
-        self._own = [key for key in fit if key.label.own]
-        self._peer_keys = len(fit) - len(self._own)
+        self._own: defaultdict[tuple[str, int], deque[TokenKey]] = defaultdict(deque)
+        self.peer_keys = 0
+        for key in filter(self.serves, keys):
+            if key.label.own:
+                self._own[key.label.peer, key.size].append(key)
+            else:
+                self.peer_keys += 1
         self._fresh = Deadline(_FRESH_SECONDS)
 
     def serves(self, key: TokenKey) -> bool:
@@ -61,22 +63,20 @@ class Stock:
         known = self.provenance.combined(key.label.provenance) == self.provenance
         return same and known and (key.derives if self.inside else key.readable)
 
-    def own(self, peer: str, size: int) -> list[TokenKey]:
-        """Return the keys of *size* bytes that this end may start sessions with *peer* with."""
-        return [key for key in self._own if (key.label.peer, key.size) == (peer, size)]
+    def own_keys(self, peer: str, size: int) -> int:
+        """Count the keys of *size* bytes that this end may start sessions with *peer* with."""
+        return len(self._own[peer, size])
 
-    def strike(self, key: TokenKey) -> None:
-        """Forget *key*: it was taken."""
-        self._own.remove(key)
+    def pop(self, peer: str, size: int) -> TokenKey:
+        """Return one of them, and forget it."""
+        return self._own[peer, size].popleft()
 
     def own_sizes(self) -> Counter[int]:
         """Count the own keys by size in bytes."""
-        return Counter(key.size for key in self._own)
-
-    @property
-    def peer_keys(self) -> int:
-        """How many keys the peers may still start sessions with."""
-        return self._peer_keys
+        sizes: Counter[int] = Counter()
+        for (_, size), keys in self._own.items():
+            sizes[size] += len(keys)
+        return +sizes
 
 
 def _combined(labels: list[KeyLabel]) -> Provenance:

@@ -87,7 +87,8 @@ class Pkcs11TokenDriver:
         """Count the keys that are left in the token."""
         connection, stock = self._opened()
         if stock.stale:
-            self._refresh(connection, stock, deadline)
+            with connection.turn("searching its keys", deadline) as session:
+                stock.refresh(_objects.scan(session, self._uri))
         sizes = stock.own_sizes()
         alarms = frozenset() if sizes else frozenset({Alarm.KEYS_LOW})
         return DeviceStatus(
@@ -102,19 +103,16 @@ class Pkcs11TokenDriver:
         connection, stock = self._opened()
         if size is None:
             raise UnsupportedError("a token has no streams", device=self._uri.text)
-        if len(stock.own(peer, size)) < count:
-            self._refresh(connection, stock, deadline)
         slots: list[Slot] = []
-        with connection.turn("reserving a key", deadline) as session:
-            for key in stock.own(peer, size):
-                if len(slots) == count:
-                    break
-                stock.strike(key)
-                if self._took(session, stock, key):
-                    slots.append(Slot(key.key_id, peer, size))
-            if len(slots) < count:
+        with connection.turn("reserving keys", deadline) as session:
+            try:
+                while len(slots) < count:
+                    key = self._next_own(session, stock, peer, size, count - len(slots))
+                    if self._took(session, stock, key):
+                        slots.append(Slot(key.key_id, peer, size))
+            except BaseException:
                 self._burn(slots)
-                raise self._exhausted(peer, size, count)
+                raise
         return slots
 
     def bind(self, peer: str, key_id: KeyId, deadline: Deadline) -> Slot:
@@ -172,9 +170,17 @@ class Pkcs11TokenDriver:
             raise StateError(what, device=self._uri.text, cure="Call init() first")
         return self._connection, self._stock
 
-    def _refresh(self, connection: TokenConnection, stock: Stock, deadline: Deadline) -> None:
-        with connection.turn("searching its keys", deadline) as session:
+    def _next_own(
+        self, session: pkcs11.Session, stock: Stock, peer: str, size: int, count: int
+    ) -> TokenKey:
+        """Return one of at least *count* keys, so that too few cost none."""
+        if stock.own_keys(peer, size) < count:
             stock.refresh(_objects.scan(session, self._uri))
+        if stock.own_keys(peer, size) < count:
+            what = f"the token has fewer own keys of {size} bytes for {peer} than are asked for"
+            cure = "Fill it again, then open it anew"
+            raise KeysExhaustedError(what, device=self._uri.text, cure=cure)
+        return stock.pop(peer, size)
 
     def _took(self, session: pkcs11.Session, stock: Stock, key: TokenKey) -> bool:
         try:
@@ -207,8 +213,3 @@ class Pkcs11TokenDriver:
     def _ensure_held(self, session: pkcs11.Session, stock: Stock, slot: Slot) -> None:
         if slot.key_id not in self._held:
             self._take(session, stock, self._find(session, stock, slot.peer, slot.key_id))
-
-    def _exhausted(self, peer: str, size: int, count: int) -> KeysExhaustedError:
-        what = f"the token has fewer than {count} own keys of {size} bytes for {peer}"
-        cure = "Fill it again, then open it anew"
-        return KeysExhaustedError(what, device=self._uri.text, cure=cure)
