@@ -85,7 +85,7 @@ def find(ids: tuple[int, int], serial_number: str, *, device: str) -> Any:
         if serial_number:
             fitting = [each for each in fitting if each.serial_number == serial_number]
         if len(fitting) > 1:
-            several = ", ".join(str(each.serial_number) for each in fitting)
+            several = ", ".join(sorted(str(each.serial_number) for each in fitting))
             raise ConfigurationError(
                 f"several devices fit: {several}", device=device, cure="Add one to the URL"
             )
