@@ -8,7 +8,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from qkd_hal.errors import QKDError, StateError
+from qkd_hal.errors import KeyConsumedError, KeyNotFoundError, QKDError, StateError
 from qkd_hal.keys import KeyId, wipe
 from qkd_hal.sources import Slot
 from qkd_hal_drivers.boxlink.client import BoxClient
@@ -91,7 +91,10 @@ class BoxDriver:
     def bind(self, peer: str, key_id: KeyId, deadline: Deadline) -> Slot:
         """Find the key that *peer* named."""
         with self._turn:
-            size = self._opened.bind(peer, bytes(key_id), deadline)
+            try:
+                size = self._opened.bind(peer, bytes(key_id), deadline)
+            except KeyConsumedError as error:  # some boxes remember what they had, others not
+                raise KeyNotFoundError(error.what, cure=error.cure) from None
         return self._slot(key_id, peer, size)
 
     def agree(self, slot: Slot, deadline: Deadline) -> Agreement:
