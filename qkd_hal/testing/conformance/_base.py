@@ -27,6 +27,9 @@ class Conformance:
     patience: ClassVar[float] = 30.0
     """Seconds to wait for a device to make more key, or to come back after a loss."""
 
+    at_once: ClassVar[float] = 2.0
+    """Seconds in which a call without time has to end, and a woken one to wake."""
+
     @pytest.fixture
     def pair(self) -> Pair:
         """Give two open devices that share keys; a subclass overrides this.

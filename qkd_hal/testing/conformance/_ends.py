@@ -33,11 +33,10 @@ if TYPE_CHECKING:
     from qkd_hal.keys import KeyId
     from qkd_hal.sources import KeyDriver, Slot
 
-__all__ = ["AT_ONCE", "SECONDS", "SIZE", "End", "Ends", "driver_of", "fingerprint", "refused"]
+__all__ = ["SECONDS", "SIZE", "End", "Ends", "driver_of", "fingerprint", "refused"]
 
 SIZE = 32  # bytes in each key of the checks: what TLS asks for, and the least for derive()
 SECONDS = 10.0  # for calls below the base, which have no default
-AT_ONCE = 2.0  # seconds; generous, for busy machines and polling drivers
 _LABEL = b"qkd-hal conformance"
 _POLL = 0.05  # seconds between two looks for fresh keys
 _SALT = os.urandom(16)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from qkd_hal.errors import DeviceClosedError, QKDError
 from qkd_hal.testing.conformance._base import Conformance
-from qkd_hal.testing.conformance._ends import AT_ONCE, End
+from qkd_hal.testing.conformance._ends import End
+from qkd_hal.testing.conformance._threads import ended_within, in_thread
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+__all__ = ["Closing"]
 
-__all__ = ["Closing", "ended_within", "in_thread"]
+_THREADS = 3
 
 
 class Closing(Conformance):
@@ -22,20 +19,21 @@ class Closing(Conformance):
 
     def test_close_ends_the_calls_of_other_threads(self, end: End) -> None:
         """Threads that keep calling end with DeviceClosedError, all of them, soon."""
-        called = threading.Barrier(4)
+        called = threading.Barrier(_THREADS + 1)
 
         def keep_calling() -> None:
             end.device.status()
-            called.wait(AT_ONCE * 10)
+            called.wait(self.patience)
             while True:
                 end.device.status()
 
-        with in_thread(keep_calling, times=3) as calls:
-            called.wait(AT_ONCE * 10)
-            end.device.close()
-            for call in calls:
-                error = ended_within(AT_ONCE, call)
-                assert isinstance(error, DeviceClosedError), f"close() ended a call with {error!r}"
+        calls = [in_thread(keep_calling) for _ in range(_THREADS)]
+        called.wait(self.patience)
+        closing = in_thread(end.device.close)
+        for call in calls:
+            error = ended_within(self.at_once, call)
+            assert isinstance(error, DeviceClosedError), f"close() ended a call with {error!r}"
+        assert ended_within(self.at_once, closing) is None
 
     def test_sessions_end_with_their_device(self, end: End) -> None:
         """What was not handed out before close() never is."""
@@ -46,21 +44,3 @@ class Closing(Conformance):
             except QKDError:
                 return
         raise AssertionError("a session gave its key after its device was closed")
-
-
-@contextmanager
-def in_thread(work: Callable[[], object], *, times: int = 1) -> Iterator[list[Future[object]]]:
-    """Run *work* in threads of its own, which a hung driver may keep for ever."""
-    executor = ThreadPoolExecutor(times)
-    try:
-        yield [executor.submit(work) for _ in range(times)]
-    finally:
-        executor.shutdown(wait=False, cancel_futures=True)
-
-
-def ended_within(seconds: float, call: Future[object]) -> BaseException | None:
-    """Return what ended *call*; fail where nothing did in time."""
-    try:
-        return call.exception(seconds)
-    except TimeoutError:
-        raise AssertionError(f"a call still waits after {seconds} s") from None

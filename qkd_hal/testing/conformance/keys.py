@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from qkd_hal.testing.conformance._base import Conformance
@@ -36,13 +37,17 @@ class Keys(Conformance):
 
     def test_callers_at_the_same_time_get_different_keys(self, ends: Ends) -> None:
         """Threads that start, take and look up at both ends do not meet."""
-
-        def exchanges(back: bool) -> list[bytes]:
-            return [bytes(ends.exchange(back=back)) for _ in range(2)]
-
-        with ThreadPoolExecutor(4) as threads:
-            names = [name for part in threads.map(exchanges, [False, True] * 2) for name in part]
-        assert len(set(names)) == len(names), "two threads started the same key"
+        starters = [ends.alice, ends.bob] * 3
+        takers = [ends.bob, ends.alice] * 3
+        with ThreadPoolExecutor(len(starters)) as threads, ExitStack() as stack:
+            sessions = list(threads.map(End.begin, starters))
+            for session in sessions:
+                stack.enter_context(session)
+            names = [session.key_id for session in sessions]
+            assert len(set(names)) == len(names), "two callers started the same key"
+            given = threads.map(End.value, starters, sessions)
+            taken = threads.map(End.take, takers, names)
+            assert list(given) == list(taken), "the two ends got different bytes"
 
 
 def _ones(end: End) -> int:

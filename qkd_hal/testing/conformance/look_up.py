@@ -44,9 +44,13 @@ class LookUp(Conformance):
 
     def test_a_key_is_not_given_to_its_owner_by_id(self, ends: Ends) -> None:
         """A reflected key ID does not make an end hand out its own key again."""
-        key_id, _ = ends.alice.give()
-        with refused(KeyMaterialError, otherwise="an end took its own key by its key ID"):
-            ends.alice.take(key_id)
+        why = "an end took its own key by its key ID"
+        with ends.alice.begin() as session:
+            with refused(KeyMaterialError, otherwise=why):
+                ends.alice.take(session.key_id)
+            ends.alice.value(session)
+        with refused(KeyMaterialError, otherwise=why):
+            ends.alice.take(session.key_id)
 
     def test_look_up_as_claimed(self, ends: Ends) -> None:
         """At any time without a session; refused where it is not claimed."""

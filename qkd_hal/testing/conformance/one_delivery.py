@@ -41,6 +41,7 @@ class OneDelivery(Conformance):
     def test_several_keys_are_reserved_at_once(self, end: End) -> None:
         """``reserve`` with a count gives that many different keys."""
         slots = end.reserve(2)
+        assert len(slots) == 2, f"asked for two keys, the driver reserved {len(slots)}"
         assert len({slot.key_id for slot in slots}) == 2, "two slots are one key"
         for slot in slots:
             assert slot.size == SIZE, f"a slot of {slot.size} bytes instead of {SIZE}"

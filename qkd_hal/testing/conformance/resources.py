@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qkd_hal.sources import Deadline
 from qkd_hal.testing.conformance._base import Conformance
-from qkd_hal.testing.conformance._ends import AT_ONCE, End
+from qkd_hal.testing.conformance._ends import End
 
 __all__ = ["Resources"]
 
@@ -27,7 +27,7 @@ class Resources(Conformance):
         before = _taken()
         for _ in range(_OPENINGS):
             self._used(end)
-        settled = Deadline(AT_ONCE)
+        settled = Deadline(self.at_once)
         while (after := _taken()) > before and not settled.expired:
             time.sleep(0.01)  # threads of a library end a moment after they were told to
         assert after[0] <= before[0], f"each opening leaves files open: {before[0]}, {after[0]}"
