@@ -23,6 +23,7 @@ SYSTEM_PARTS = {
     "openssl": "apt install openssl",
     "vpcd-config": "apt install pcscd vsmartcard-vpcd",
     "qemu-system-x86_64": "apt install qemu-system-x86 busybox-static kmod",
+    "lsusb": "apt install usbutils",
     "softhsm2-util": "apt install softhsm2",
 }
 
