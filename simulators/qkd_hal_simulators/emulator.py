@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,6 +80,26 @@ class ModemPair:
     def restart(self, name: str) -> None:
         """Start ``alice`` or ``bob`` again, on its store and at its old addresses."""
         self._children.start(name, *self._lines[name])
+
+    @property
+    def faults(self) -> frozenset[str]:
+        """A modem can ``stall``: its process stands still until the fault ends."""
+        return frozenset({"stall"})
+
+    def unplug(self, end: str) -> None:
+        """Kill ``alice`` or ``bob``, if it runs."""
+        if end in self.processes:
+            self.kill(end)
+
+    def plug(self, end: str) -> None:
+        """Start it again, if it does not run."""
+        if end not in self.processes:
+            self.restart(end)
+
+    def fault(self, end: str, name: str | None) -> None:
+        """Let the process of ``alice`` or ``bob`` stall, or go on."""
+        if end in self.processes:
+            os.kill(self.processes[end], signal.SIGSTOP if name else signal.SIGCONT)
 
     def _start(self, eve_fraction: float | None, classical_tap: Callable[[str], str]) -> None:
         secrets = [self._directory / f"{site}.secret" for site in ("alice", "bob")]
