@@ -19,6 +19,7 @@ from qkd_hal.keys import QuantumKey
 from qkd_hal.sources import Deadline
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Callable
 
     from qkd_hal.config import Configuration
@@ -36,10 +37,15 @@ T = TypeVar("T")
 
 
 def open_device(
-    url_or_name: str, *, config: Configuration | None = None, timeout: float | None = None
+    url_or_name: str,
+    *,
+    config: Configuration | None = None,
+    timeout: float | None = None,
+    record: str | os.PathLike[str] | None = None,
 ) -> AsyncQKDDevice:
     """Return the device as :func:`qkd_hal.open_device` does; ``async with`` initialises it."""
-    return AsyncQKDDevice(registry.open_device(url_or_name, config=config, timeout=timeout))
+    device = registry.open_device(url_or_name, config=config, timeout=timeout, record=record)
+    return AsyncQKDDevice(device)
 
 
 class _Threads:

@@ -13,6 +13,8 @@ from qkd_hal.device import QKDDevice
 from qkd_hal.device_url import DeviceURL
 
 if TYPE_CHECKING:
+    import os
+
     from qkd_hal.config import Configuration
     from qkd_hal.sources import KeyDriver
 
@@ -26,23 +28,26 @@ def open_device(
     *,
     config: Configuration | None = None,
     timeout: float | None = None,
+    record: str | os.PathLike[str] | None = None,
 ) -> QKDDevice:
     """Return the device behind a URL, or behind a name in ``qkd-hal.toml``.
 
     Nothing is connected yet: ``with`` or ``init()`` does that. *timeout*: seconds of a call
-    that names none; by default the configured one, else 10.
+    that names none; by default the configured one, else 10. *record*: a new private file for
+    what passes between here and the driver, without keys (``docs/recording.md``).
 
     Raises:
-        ConfigurationError: a malformed URL, an unknown scheme or an unknown name.
+        ConfigurationError: a malformed URL, an unknown scheme or an unknown name; or the file
+            to record to exists.
         MissingExtraError: the scheme's driver needs an extra; the message names it.
     """
     if ":" in url_or_name:
         url = DeviceURL.parse(url_or_name)
         seconds = _DEFAULT_TIMEOUT if timeout is None else timeout
-        return QKDDevice(_driver(url), name=url_or_name, timeout=seconds)
+        return QKDDevice(_driver(url, record), name=url_or_name, timeout=seconds)
     entry = (config or load_configuration()).device(url_or_name)
     seconds = entry.timeout if timeout is None else timeout
-    driver = _driver(DeviceURL.parse(entry.url))
+    driver = _driver(DeviceURL.parse(entry.url), record)
     return QKDDevice(driver, name=url_or_name, default_peer=entry.peer, timeout=seconds)
 
 
@@ -51,5 +56,10 @@ def known_schemes() -> list[str]:
     return schemes.known(schemes.DRIVERS)
 
 
-def _driver(url: DeviceURL) -> KeyDriver:
-    return cast("KeyDriver", schemes.make(schemes.DRIVERS, url))
+def _driver(url: DeviceURL, record: str | os.PathLike[str] | None) -> KeyDriver:
+    driver = cast("KeyDriver", schemes.make(schemes.DRIVERS, url))
+    if record is None:
+        return driver
+    from qkd_hal.recording import recorded
+
+    return recorded(driver, record, url)

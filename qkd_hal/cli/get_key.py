@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qkd_hal.cli._device import device_argument, opened, timeout_option
+from qkd_hal.cli._device import device_argument, opened, record_option, timeout_option
 from qkd_hal.cli._output import json_option, print_json
 from qkd_hal.errors import UsageError
 from qkd_hal.keys import KeyId, wipe
@@ -46,6 +46,7 @@ _DEFAULT_SIZE = 32  # bytes: what TLS takes
 )
 @click.option("--format", "form", type=click.Choice(list(_FORMATS)), default="raw")
 @timeout_option
+@record_option
 @json_option
 def get_key(
     device_url: str,
@@ -55,6 +56,7 @@ def get_key(
     out: str,
     form: str,
     timeout: float,
+    record: str | None,
     as_json: bool,
 ) -> None:
     """Fetch one key from the device at URL into FILE, and print its key ID.
@@ -64,7 +66,10 @@ def get_key(
     """
     wanted = KeyId.parse(key_id) if key_id else None
     # The file comes first: a key must not be taken for a file that cannot be written.
-    with _private_output(out, as_json=as_json) as descriptor, opened(device_url, timeout) as device:
+    with (
+        _private_output(out, as_json=as_json) as descriptor,
+        opened(device_url, timeout, record) as device,
+    ):
         key = _obtain(device, peer, size, wanted)
         size = len(key)
         _write(descriptor, key, form)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qkd_hal.cli._device import device_argument, opened, timeout_option
+from qkd_hal.cli._device import device_argument, opened, record_option, timeout_option
 from qkd_hal.cli._output import json_option, print_json, print_pairs
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ __all__ = ["info"]
 @click.command()
 @device_argument
 @timeout_option
+@record_option
 @json_option
-def info(device_url: str, timeout: float, as_json: bool) -> None:
+def info(device_url: str, timeout: float, record: str | None, as_json: bool) -> None:
     """Say what the device at URL is; URL may be a name in qkd-hal.toml."""
-    with opened(device_url, timeout) as device:
+    with opened(device_url, timeout, record) as device:
         facts = _to_json(device.info)
     if as_json:
         print_json(facts)

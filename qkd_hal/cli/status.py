@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from qkd_hal.cli._device import device_argument, opened, timeout_option
+from qkd_hal.cli._device import device_argument, opened, record_option, timeout_option
 from qkd_hal.cli._output import json_option, print_json, print_pairs
 
 if TYPE_CHECKING:
@@ -27,13 +27,16 @@ __all__ = ["status"]
     help="Seconds between two prints with --watch.",
 )
 @timeout_option
+@record_option
 @json_option
-def status(device_url: str, watch: bool, interval: float, timeout: float, as_json: bool) -> None:
+def status(
+    device_url: str, watch: bool, interval: float, timeout: float, record: str | None, as_json: bool
+) -> None:
     """Say how the device at URL fares: QBER, secret key rate, stored keys, alarms.
 
     With --watch and --json, one object per line.
     """
-    with opened(device_url, timeout) as device:
+    with opened(device_url, timeout, record) as device:
         _show(device.status(), device_url, as_json=as_json)
         while watch:
             time.sleep(interval)

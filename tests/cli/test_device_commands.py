@@ -23,6 +23,7 @@ from qkd_hal.device import QKDDevice
 from qkd_hal.discovery import DiscoveredDevice
 from qkd_hal.hotplug import Unplugged
 from qkd_hal.keys import KeyId, Origin, Provenance
+from qkd_hal.recording import pseudonym
 from qkd_hal.sources import Capability
 
 if TYPE_CHECKING:
@@ -224,6 +225,24 @@ def test_get_key_goes_down_a_pipe(qkd_link: QKDLink, tmp_path: Path) -> None:
         == hashlib.sha256((tmp_path / "theirs").read_bytes()).digest()
     )
     assert same
+
+
+def test_commands_record_what_replays_without_the_device(qkd_link: QKDLink, tmp_path: Path) -> None:
+    facts = told("info", qkd_link.alice_url, "--record", str(tmp_path / "info"))
+    status = told("status", qkd_link.alice_url, "--record", str(tmp_path / "status"))
+    taken = get(qkd_link, tmp_path / "key", "--record", str(tmp_path / "get-key"))
+    key = (tmp_path / "key").read_bytes()
+    text = (tmp_path / "get-key").read_text()
+    leaked = key.hex() in text or base64.b64encode(key).decode() in text
+    assert (leaked, taken["key_id"] in text) == (False, False)
+
+    assert told("info", f"replay://{tmp_path}/info") == facts
+    assert told("status", f"replay://{tmp_path}/status") == status
+    again = told("get-key", f"replay://{tmp_path}/get-key", "--out", str(tmp_path / "other"))
+    assert again["key_id"] == str(pseudonym(KeyId.parse(taken["key_id"])))
+    assert again["provenance"] == "simulated"
+    same = (tmp_path / "other").read_bytes() == key
+    assert not same
 
 
 def test_get_key_refuses_a_terminal() -> None:

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 import cbor2
 
-from qkd_hal.errors import DeviceError, ProtocolError, QKDError
+from qkd_hal.error_codes import class_of
+from qkd_hal.errors import ProtocolError, QKDError
 
 __all__ = ["MAJOR_VERSION", "Reply", "decode_reply", "encode_request", "error_of", "item"]
 
@@ -53,7 +54,7 @@ def error_of(reply: Reply, *, device: str) -> QKDError | None:
         return None
     code, what = item(reply.results, "error", str), item(reply.results, "what", str)
     cure = item(reply.results, "cure", str) if "cure" in reply.results else None
-    return _class_of(code)(_printable(what), device=device, cure=cure and _printable(cure))
+    return class_of(code)(_printable(what), device=device, cure=cure and _printable(cure))
 
 
 def item(fields: Mapping[str, object], name: str, kind: type[Item]) -> Item:
@@ -79,20 +80,5 @@ def _decode_map(raw: bytes) -> dict[str, object]:
     return value
 
 
-def _class_of(code: str) -> type[QKDError]:
-    """Return the class with this stable code; a code of a later version is a device fault."""
-    return _BY_CODE.get(code, DeviceError)
-
-
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:500])
-
-
-def _tree(root: type[QKDError]) -> dict[str, type[QKDError]]:
-    found = {root.code: root}
-    for child in root.__subclasses__():
-        found |= _tree(child)
-    return found
-
-
-_BY_CODE = _tree(QKDError)

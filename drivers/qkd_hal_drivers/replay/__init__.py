@@ -1,0 +1,1 @@
+"""A recording that answers as the recorded device did: ``replay:///path/to/file``."""
