@@ -115,14 +115,14 @@ class BoxClient:
 
     def bind(self, peer: str, key_id: bytes, deadline: Deadline) -> int | None:
         """Find the key that *peer* named; return its size, ``None`` for a stream."""
-        body = encode_map({"peer": peer, "id": key_id})
+        body = encode_map({"id": key_id, "peer": peer})
         return self._call(Operation.BIND, body, deadline, read_bound_size)
 
     def agree(self, peer: str, key_id: bytes, deadline: Deadline) -> Agreement:
         """Ask whether the peer's box holds the key, again and again until *deadline*."""
         while True:
             left = deadline.remaining(2 * _MAX_WAIT_MS / 1000) or 0
-            fields = {"peer": peer, "id": key_id, "wait_ms": int(500 * left)}
+            fields = {"id": key_id, "peer": peer, "wait_ms": int(500 * left)}
             body = encode_map(fields)
             try:
                 return self._call(
@@ -134,7 +134,7 @@ class BoxClient:
 
     def confirm(self, peer: str, key_id: bytes, end: int, deadline: Deadline) -> None:
         """Have the bytes before *end* erased."""
-        body = encode_map({"peer": peer, "id": key_id, "end": end})
+        body = encode_map({"id": key_id, "end": end, "peer": peer})
         if self._call(Operation.CONFIRM, body, deadline, read_confirmed) < end:
             raise ProtocolError("the box erased less than it was told to")
 
@@ -159,7 +159,7 @@ class BoxClient:
         deadline: Deadline,
     ) -> int:
         """Ask for *part*; return how much of it came before a chunk was missing."""
-        body = encode_map({"peer": peer, "id": key_id, "offset": offset, "size": len(part)})
+        body = encode_map({"id": key_id, "peer": peer, "size": len(part), "offset": offset})
         transfer = self._call(Operation.FETCH, body, deadline, lambda body: _placed(body, part))
         if transfer is None:
             return len(part)

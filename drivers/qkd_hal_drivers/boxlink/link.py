@@ -155,7 +155,7 @@ class BoxLink:
 
     def credit(self, transfer: int, chunks: int) -> bytes:
         """Return a CREDIT frame for the transfer of the outstanding FETCH."""
-        body = encode_map({"transfer": transfer, "credits": chunks})
+        body = encode_map({"credits": chunks, "transfer": transfer})
         return self._finished(FrameType.CREDIT, self._answered, Operation.FETCH, body)
 
     def received(self, raw: bytes) -> Event | None:

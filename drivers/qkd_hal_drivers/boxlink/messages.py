@@ -95,10 +95,10 @@ def hello_request(nonce: bytes, max_frame: int, window: int) -> dict[str, object
         "major": MAJOR,
         "minor": MINOR,
         "nonce": nonce,
-        "max_frame": max_frame,
-        "credits": window,
         "suites": [SUITE],
+        "credits": window,
         "features": [],
+        "max_frame": max_frame,
     }
 
 
