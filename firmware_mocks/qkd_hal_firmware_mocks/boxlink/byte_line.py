@@ -29,6 +29,7 @@ class PieceReader:
     """Cuts a line into frames; keeps no more than one piece of the longest frame."""
 
     def __init__(self, max_frame: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._longest = max_frame
         self._limit = max_frame + max_frame // 254 + 1  # COBS adds a byte for each 254, and one
         self._clock = clock
         self._piece = bytearray()
@@ -47,7 +48,7 @@ class PieceReader:
             piece, skipping = bytes(self._piece), self._skipping
             self.clear()
             frame = None if skipping else _uncobs(piece)
-            if frame:
+            if frame and len(frame) <= self._longest:
                 yield frame
         self._add(rest)
 

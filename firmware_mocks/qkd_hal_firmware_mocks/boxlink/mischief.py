@@ -112,7 +112,7 @@ class Mischief:
         value = answer.get(name)
         if isinstance(value, (bytes, list)):
             shorter = value and self._chance.random() < 0.5
-            answer[name] = value[:-1] if shorter else [*value, *value[:1]]
+            answer[name] = value[:-1] if shorter else [*value, *(value[:1] or [-1])]
             if isinstance(value, bytes):
                 answer[name] = bytes(answer[name])
         elif isinstance(value, str):
