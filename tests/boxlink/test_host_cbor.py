@@ -70,10 +70,9 @@ def test_a_part_is_no_body_and_more_is_none(fields: dict[str, object]) -> None:
 
 def test_golden_refusals_are_refused(golden: Golden) -> None:
     assert len(golden.refused_bodies) == 15
-    for name, raw in golden.refused_bodies.items():
+    for raw in golden.refused_bodies.values():
         with pytest.raises(ProtocolError):
             decode_map(memoryview(raw))
-            pytest.fail(name)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +107,8 @@ def test_the_third_level_is_the_last() -> None:
 def test_key_bytes_are_found_in_place() -> None:
     body = view("a2 646e6f7465 626869 6464617461 43010203")
     found = byte_string(body, "data")
-    assert found == b"\1\2\3"
+    assert found is not None
+    assert bytes(found) == b"\1\2\3"
     assert found.obj is body.obj  # no copy that nobody could overwrite
     assert byte_string(body, "other") is None
     with pytest.raises(ProtocolError, match="note"):
