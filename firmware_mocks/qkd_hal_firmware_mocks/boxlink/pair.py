@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qkd_hal_firmware_mocks.boxlink.box import BoxFirmware
 from qkd_hal_firmware_mocks.boxlink.key_memory import KeyMemory
 from qkd_hal_firmware_mocks.boxlink.keys import BoxKeys
-from qkd_hal_firmware_mocks.boxlink.settings import BoxSettings
+from qkd_hal_firmware_mocks.boxlink.settings import STREAM_CHUNK, BoxSettings
 from qkd_hal_firmware_mocks.boxlink.supply import KeySupply
 
 if TYPE_CHECKING:
@@ -23,12 +23,13 @@ __all__ = ["BoxPair", "make_settings"]
 _STORED = 1 << 25  # bytes in either direction: a million 32-byte keys
 
 
-def make_settings(psks: tuple[bytes, bytes]) -> tuple[BoxSettings, BoxSettings]:
-    """Return the settings of ``alice`` and ``bob`` on a stream of bytes."""
-    return (
-        BoxSettings(site="alice", peer="bob", serial="MOCK-ALICE", psk=psks[0]),
-        BoxSettings(site="bob", peer="alice", serial="MOCK-BOB", psk=psks[1]),
-    )
+def make_settings(
+    psks: tuple[bytes, bytes], *, max_chunk: int = STREAM_CHUNK
+) -> tuple[BoxSettings, BoxSettings]:
+    """Return the settings of ``alice`` and ``bob``; *max_chunk* is the wire's."""
+    alice = BoxSettings("alice", "bob", "MOCK-ALICE", psks[0], max_chunk=max_chunk)
+    bob = BoxSettings("bob", "alice", "MOCK-BOB", psks[1], max_chunk=max_chunk)
+    return alice, bob
 
 
 class BoxPair:

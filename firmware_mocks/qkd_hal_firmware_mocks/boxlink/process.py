@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -94,9 +94,9 @@ def _home(stack: ExitStack, state: Path | None) -> Path:
 
 def _boxes(stack: ExitStack, home: Path, options: Options, max_chunk: int) -> list[BoxFirmware]:
     psks = (read_psk(home / "alice.psk"), read_psk(home / "bob.psk"))
-    alice, bob = (replace(each, max_chunk=max_chunk) for each in make_settings(psks))
+    settings = make_settings(psks, max_chunk=max_chunk)
     stored = options.keys * _KEY_BYTES
-    pair = BoxPair((alice, bob), home, stored=stored, seed=options.seed, sync=options.sync)
+    pair = BoxPair(settings, home, stored=stored, seed=options.seed, sync=options.sync)
     stack.enter_context(pair)
     return [pair.alice, pair.bob] if options.pair else [pair.alice]
 

@@ -56,7 +56,7 @@ class BoxUsb:
         self._wake: Callable[[], None] = lambda: None
         self._incoming = bytearray()
         self._outgoing: deque[bytes] = deque()
-        self._position = 0
+        self._waiting = self._position = 0
         self._rings = 0
         self._rung = False
         self._halts = False
@@ -72,7 +72,7 @@ class BoxUsb:
         with self._lock:
             self._incoming.clear()
             self._outgoing.clear()
-            self._position = 0
+            self._waiting = self._position = 0
             self._rung = False
 
     def control(self, setup: Setup, data: bytes) -> bytes:
@@ -106,8 +106,9 @@ class BoxUsb:
 
     def _queue(self, frame: bytes) -> None:
         with self._lock:
-            if sum(map(len, self._outgoing)) + len(frame) > _MAX_WAITING:
+            if self._waiting + len(frame) > _MAX_WAITING:
                 return
+            self._waiting += len(frame)
             self._outgoing.append(frame)
             self._rings = (self._rings + 1) & 0xFFFFFFFF
             self._rung = True
@@ -136,7 +137,7 @@ class BoxUsb:
         start, self._position = self._position, self._position + _PACKET
         packet = self._outgoing[0][start : self._position]
         if len(packet) < _PACKET:  # also an empty one, after a multiple of the packet size
-            self._outgoing.popleft()
+            self._waiting -= len(self._outgoing.popleft())
             self._position = 0
         return packet
 
