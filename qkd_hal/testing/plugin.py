@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from qkd_hal.testing.link import QKDLink
 
-__all__ = ["qkd_link"]
+__all__ = ["qkd_box", "qkd_link", "qkd_token"]
 
 _FIRST_KEYS = 512  # bytes in store at each end before the first test runs
 
@@ -28,3 +28,53 @@ def qkd_link() -> Iterator[QKDLink]:
     with QKDLink("bb84", preset="short") as link:
         link.wait_for_keys(_FIRST_KEYS)
         yield link
+
+
+@pytest.fixture
+def qkd_box(_qkd_boxes: QKDLink) -> QKDLink:
+    """Two emulated QKD boxes, and their open devices, which the test may cut off and disturb.
+
+    ``qkd_box.unplug("alice")``, ``.plug("alice")``, ``.fault("alice", "stall")``: see
+    :class:`~qkd_hal.emulators.Disturbable`. The next test finds them well again. The
+    processes serve the whole test session.
+    """
+    _qkd_boxes.heal()
+    return _qkd_boxes
+
+
+@pytest.fixture
+def qkd_token(_qkd_tokens: QKDLink) -> QKDLink:
+    """Two emulated key tokens, filled in two directed halves; otherwise as ``qkd_box``."""
+    _qkd_tokens.heal()
+    return _qkd_tokens
+
+
+@pytest.fixture(scope="session")
+def _qkd_boxes() -> Iterator[QKDLink]:
+    from qkd_hal.testing.link import QKDLink
+
+    with QKDLink("box") as link:
+        yield link
+
+
+@pytest.fixture(scope="session")
+def _qkd_tokens() -> Iterator[QKDLink]:
+    from qkd_hal.testing.link import QKDLink
+
+    with QKDLink("token") as link:
+        yield link
+
+
+def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> None:
+    """Add the options of the conformance suite, in its own runs."""
+    from qkd_hal.testing._options import add_options, is_run_of_the_suite
+
+    if is_run_of_the_suite(args):
+        add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a run of the suite that has nothing to test."""
+    from qkd_hal.testing._options import check_options
+
+    check_options(config)

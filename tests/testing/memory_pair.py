@@ -25,9 +25,20 @@ from qkd_hal.sources import Agreement, Alarm, Capability, DeviceInfo, DeviceStat
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qkd_hal.registry import DeviceURL
     from qkd_hal.sources import Deadline
 
-__all__ = ["EVERYTHING", "PLAIN", "TOKEN", "Box", "Cutter", "MemoryDriver", "make_boxes"]
+__all__ = [
+    "EVERYTHING",
+    "PLAIN",
+    "TOKEN",
+    "Box",
+    "Cutter",
+    "MemoryDriver",
+    "MemoryEmulator",
+    "make_boxes",
+    "open_line",
+]
 
 EVERYTHING = frozenset(Capability)
 PLAIN = frozenset({Capability.EXTRACT})
@@ -244,3 +255,21 @@ def hkdf_expand(key: bytes, label: bytes, size: int) -> bytes:
         block = hmac.digest(key, block + label + bytes([len(out) // 32 + 1]), "sha256")
         out += block
     return out[:size]
+
+
+def open_line(url: DeviceURL) -> MemoryDriver:
+    """Make the driver of ``memory:LINE``."""
+    return DerivingDriver(url.path)
+
+
+class MemoryEmulator(Cutter):
+    """A pair of boxes that can do all there is, as an emulator offers it."""
+
+    def __init__(self) -> None:
+        lines = make_boxes(EVERYTHING)
+        super().__init__(lines)
+        self.alice_url, self.bob_url = (f"memory:{line}" for line in lines)
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True

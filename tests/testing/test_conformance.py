@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from qkd_hal.testing.conformance import DeviceConformance, Pair
+from qkd_hal.emulators import Disturbable, start_emulator
+from qkd_hal.registry import open_device
+from qkd_hal.testing.conformance import FullConformance, Pair
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from qkd_hal.testing.link import QKDLink
+    from qkd_hal.emulators import EmulatedPair
 
 SOMEBODY_ELSES_BOX = """
 import pytest
@@ -23,31 +23,37 @@ class TestSomebodyElsesBox(DeviceConformance):
     serial_numbers = frozenset({"mine"})
 
     @pytest.fixture
-    def pair(self, qkd_link):
-        return qkd_link.alice, qkd_link.bob
+    def pair(self, qkd_box):
+        return qkd_box.alice, qkd_box.bob
 """
 
 
-class TestOpticalModem(DeviceConformance):
-    """Both ends of one link, from the fixture that users get."""
+@pytest.fixture(scope="module")
+def modems() -> Iterator[EmulatedPair]:
+    """Modems of our own: the checks kill them."""
+    pair = start_emulator("bb84", preset="short")
+    yield pair
+    pair.close()
+
+
+class TestOpticalModem(FullConformance):
+    """Both ends of one link, cut off by killing and stopping their processes."""
 
     @pytest.fixture
-    def pair(self, qkd_link: QKDLink, monkeypatch: pytest.MonkeyPatch) -> Pair:
-        pair = (qkd_link.alice, qkd_link.bob)
-        numbers = frozenset(device.info.serial_number for device in pair)
-        monkeypatch.setattr(type(self), "serial_numbers", numbers)
-        return pair
+    def pair(self, modems: EmulatedPair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
+        with open_device(modems.alice_url) as alice, open_device(modems.bob_url) as bob:
+            numbers = frozenset({alice.info.serial_number, bob.info.serial_number})
+            monkeypatch.setattr(type(self), "serial_numbers", numbers)
+            yield alice, bob
+
+    @pytest.fixture
+    def disturb(self, modems: EmulatedPair) -> Disturbable:
+        assert isinstance(modems, Disturbable)
+        return modems
 
 
-def test_a_box_that_was_not_named_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "test_box.py").write_text(SOMEBODY_ELSES_BOX)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-k", "both_ends_hold", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED
-    assert "is not in TestSomebodyElsesBox.serial_numbers" in done.stdout
-    assert "1 error" in done.stdout
+def test_a_box_that_was_not_named_is_left_alone(bare_pytester: pytest.Pytester) -> None:
+    bare_pytester.makepyfile(test_box=SOMEBODY_ELSES_BOX)
+    result = bare_pytester.runpytest_inprocess("-k", "both_ends_hold")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*is not in TestSomebodyElsesBox.serial_numbers*"])

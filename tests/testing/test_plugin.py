@@ -10,11 +10,31 @@ from typing import TYPE_CHECKING
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from qkd_hal.errors import ConfigurationError, DeviceError
+from qkd_hal.errors import ConfigurationError, DeviceError, DeviceLostError, UnsupportedError
 from qkd_hal.testing.link import QKDLink
+from tests.testing.memory_pair import Cutter
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+ROUGH_TESTS = """
+import pytest
+from qkd_hal.errors import DeviceLostError
+
+@pytest.mark.parametrize("name", ["qkd_box", "qkd_token"])
+@pytest.mark.parametrize("turn", [1, 2])
+def test_rough(name, turn, request):
+    link = request.getfixturevalue(name)
+    key_id = link.alice.start("bob").key_id
+    with link.bob.start("alice", key_id=key_id) as session:
+        session.connect()
+    assert "stall" in link.faults
+    link.fault("alice", "stall")
+    link.unplug("bob")
+    with pytest.raises(DeviceLostError):
+        link.bob.status()
+    link.alice.close()
+"""
 
 PROGRAM = """
 import json, sys
@@ -54,3 +74,29 @@ def test_a_link_that_cannot_start_leaves_no_process() -> None:
     with pytest.raises(DeviceError):
         QKDLink("bb84", preset="no-such-preset")
     assert psutil.Process().children(recursive=True) == before
+
+
+def test_boxes_and_tokens_are_well_again_for_the_next_test(bare_pytester: pytest.Pytester) -> None:
+    bare_pytester.makepyfile(test_rough=ROUGH_TESTS)
+    bare_pytester.runpytest_inprocess().assert_outcomes(passed=4)
+
+
+@pytest.mark.usefixtures("memory_boxes")
+def test_a_device_that_was_plugged_in_again_can_be_opened_again() -> None:
+    with QKDLink("box") as link:
+        link.unplug("alice")
+        with pytest.raises(DeviceLostError):
+            link.alice.status()
+        link.plug("alice")
+        link.alice.init()
+        link.alice.status()
+
+
+def test_an_emulator_without_hooks_says_so(
+    memory_boxes: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Cutter, "fault")
+    with QKDLink("box") as link:
+        with pytest.raises(UnsupportedError, match="cannot be disturbed"):
+            link.unplug("alice")
+        link.heal()

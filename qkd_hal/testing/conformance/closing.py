@@ -33,7 +33,7 @@ class Closing(Conformance):
         for call in calls:
             error = ended_within(self.at_once, call)
             assert isinstance(error, DeviceClosedError), f"close() ended a call with {error!r}"
-        assert ended_within(self.at_once, closing) is None
+        assert ended_within(self.at_once, closing) is None, "close() failed"
 
     def test_sessions_end_with_their_device(self, end: End) -> None:
         """What was not handed out before close() never is."""

@@ -34,16 +34,16 @@ class Deadlines(Conformance):
         end.device.status()
 
     def test_a_session_keeps_its_deadline(self, end: End) -> None:
-        """Without time a session gives its key or nothing, and never something else."""
+        """Without time a session gives its key at once, or nothing."""
         with (
             end.begin() as session,
             _within(self.at_once),
             suppress(DeadlineError, KeyMaterialError),
         ):
             if end.both_extract:
-                assert len(session.get_key(timeout=0)) == SIZE
+                session.get_key(timeout=0).wipe()
             else:
-                assert len(session.derive(b"soon", timeout=0)) == 32
+                session.derive(b"soon", timeout=0).wipe()
         end.device.status()
 
     def test_hooks_without_time_say_so(self, end: End) -> None:

@@ -46,7 +46,7 @@ class Sessions(Conformance):
         with end.begin() as session:
             with refused(KeysExhaustedError, otherwise="a session gave more than its size"):
                 session.get_key(SIZE + 1)
-            assert len(session.get_key(SIZE)) == SIZE
+            assert len(session.get_key(SIZE)) == SIZE, "the refused call cost bytes"
         return None
 
     def test_threads_share_a_session_without_sharing_bytes(self, ends: Ends) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qkd_hal.device import DeviceState
 from qkd_hal.errors import (
     DeadlineError,
     DeviceClosedError,
@@ -56,13 +55,8 @@ class Unplugging(Conformance):
         """The next call raises DeviceLostError, and the one after it, until ``init``."""
         cutter.unplug("alice")
         check_told(self._lost(end), "an unplugged device")
-        assert end.device.state is DeviceState.FAILED
-        begin = time.monotonic()
         with refused(DeviceLostError, match="init()", otherwise="an unplugged device answers"):
             end.device.status()
-        assert time.monotonic() - begin < self.at_once, (
-            "a device that is known to be gone was waited for"
-        )
 
     def test_sessions_are_lost_with_their_device(self, end: End, cutter: Disturbable) -> None:
         """An open session gives nothing after the loss, nor after the return."""
