@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 OUT, IN = 0x01, 0x81
 PACKET = 512
 ZERO_PACKET = 0x40
+STATUS = bytes.fromhex("8000000000000200")
 
 
 class Host:
@@ -101,6 +102,8 @@ def server(firmware: LoopBack) -> Iterator[UsbIpServer]:
 def host(server: UsbIpServer) -> Iterator[Host]:
     with Host(server.port) as attached:
         assert attached.take_over() == bytes(4)
+        attached.submit(0, 0, size=2, setup=STATUS)  # its answer: the device is reset and up
+        assert attached.reply(inward=True) == (3, 0, 0, b"\1\0")
         yield attached
 
 
@@ -144,7 +147,7 @@ def test_a_zero_length_packet_follows_when_asked_for(host: Host) -> None:
 
 def test_a_read_waits_until_the_firmware_wakes_it(host: Host, firmware: LoopBack) -> None:
     host.submit(1, IN, size=PACKET)
-    host.submit(2, 0, size=2, setup=bytes.fromhex("8000000000000200"))
+    host.submit(2, 0, size=2, setup=STATUS)
     assert host.reply(inward=True) == (3, 2, 0, b"\1\0")  # so the first has been seen
     firmware.say(b"news")
     assert host.reply(inward=True) == (3, 1, 0, b"news")
@@ -214,6 +217,6 @@ def test_a_plug_is_a_reset(server: UsbIpServer, firmware: LoopBack) -> None:
     before = firmware.resets
     with Host(server.port) as attached:
         attached.take_over()
-        attached.submit(1, 0, size=2, setup=bytes.fromhex("8000000000000200"))
+        attached.submit(1, 0, size=2, setup=STATUS)
         attached.reply(inward=True)
     assert firmware.resets == before + 1

@@ -38,6 +38,7 @@ __all__ = ["BUS_ID", "UsbIpServer", "serve_connection"]
 
 BUS_ID = "1-1"
 _CHUNK = 1 << 16
+_HANG_UP_SECONDS = 0.5  # for the host before, which may have hung up and not yet let go
 
 
 def serve_connection(function: UsbFunction, line: socket.socket, already: bytes = b"") -> None:
@@ -206,7 +207,7 @@ class UsbIpServer:
             line.sendall(device_list(self._function.descriptors, BUS_ID))
 
     def _import(self, line: socket.socket, bus_id: str, already: bytes) -> None:
-        if bus_id != BUS_ID or not self._taken.acquire(blocking=False):
+        if bus_id != BUS_ID or not self._taken.acquire(timeout=_HANG_UP_SECONDS):
             line.sendall(import_reply(None, bus_id))
             return
         try:
