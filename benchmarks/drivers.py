@@ -1,0 +1,164 @@
+"""What the HAL and its drivers cost over a bare loop that moves the same bytes.
+
+A serial box runs in a process of its own on a pseudo-terminal, a USB box on a bus in this
+process. The peer (`_bare_host`) does the same exchange with the same box: reserve, agree,
+fetch, confirm, each frame sealed, since the box takes no other. Rounds alternate; a ratio is
+the quotient of the medians.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import usb.core
+
+import qkd_hal
+from benchmarks._bare_host import BareHost, BareSerial, BareUsb
+from benchmarks._report import Row, main
+from qkd_hal.device_url import DeviceURL
+from qkd_hal.emulators import start_emulator
+from qkd_hal_drivers import _usb
+from qkd_hal_firmware_mocks.boxlink import BoxPair
+from qkd_hal_firmware_mocks.boxlink.pair import make_settings
+from qkd_hal_firmware_mocks.boxlink.usb import BoxUsb
+from qkd_hal_firmware_mocks.usb.virtual_bus import VirtualBus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from qkd_hal.device import QKDDevice
+
+SMALL, LARGE = 32, 1 << 16
+DISCOVER = """
+import time
+import qkd_hal
+begin = time.perf_counter()
+qkd_hal.discover()
+print(time.perf_counter() - begin)
+"""
+
+
+def through_the_hal(device: QKDDevice, size: int) -> None:
+    """One key, as an application takes it."""
+    with device.start("bob", size=size) as session:
+        session.connect()
+        session.get_key().wipe()
+
+
+def bare(host: BareHost, size: int) -> None:
+    """The same exchange."""
+    key_id = host.reserve(size)
+    host.agree(key_id)
+    host.fetch(key_id, size)
+    host.confirm(key_id, size)
+
+
+def seconds(work: Callable[[], object], times: int) -> float:
+    """Return the seconds of one *work*, of *times* in a row."""
+    begin = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - begin) / times
+
+
+def alternating(
+    ours: Callable[[], object], theirs: Callable[[], object], rounds: int, times: int
+) -> tuple[float, float]:
+    """Return the medians of both, measured in turn."""
+    pairs = [(seconds(ours, times), seconds(theirs, times)) for _ in range(rounds)]
+    return statistics.median(one for one, _ in pairs), statistics.median(two for _, two in pairs)
+
+
+def overhead(
+    name: str, device: QKDDevice, host: BareHost, size: int, peer: str, rounds: int
+) -> Row:
+    """Compare for keys of *size* bytes."""
+    times = 20 if size == SMALL else 4
+    ours, theirs = alternating(
+        lambda: through_the_hal(device, size), lambda: bare(host, size), rounds, times
+    )
+    return Row(name, ours / theirs, "x", f"{peer}, {theirs * 1e6:.0f} us", ours / theirs)
+
+
+def serial_rows(rounds: int) -> Iterator[Row]:
+    """A box has one host at a time: the driver has Alice's, the bare loop a twin of it."""
+    with ExitStack() as stack:
+        pairs = [start_emulator("box") for _ in range(2)]
+        for pair in pairs:
+            stack.callback(pair.close)
+        alice = stack.enter_context(qkd_hal.open_device(pairs[0].alice_url))
+        bob = stack.enter_context(qkd_hal.open_device(pairs[0].bob_url))
+        twin = DeviceURL.parse(pairs[1].alice_url)
+        line = BareSerial(twin.path)
+        stack.callback(line.close)
+        psk = bytes.fromhex(Path(twin.query["credential"]).read_text())
+        host = BareHost(line, psk, "bob")
+        peer = "bare pyserial loop"
+        small = overhead("serial_overhead_32B", alice, host, SMALL, peer, rounds)
+        yield small
+        yield overhead("serial_overhead_64KiB", alice, host, LARGE, peer, rounds)
+        yield keys_per_second(alice, host, rounds)
+        yield by_id(alice, bob, rounds)
+
+
+def keys_per_second(device: QKDDevice, host: BareHost, rounds: int) -> Row:
+    """Fresh keys of 256 bits from one box, one after the other."""
+    one, other = alternating(
+        lambda: through_the_hal(device, SMALL), lambda: bare(host, SMALL), rounds, 20
+    )
+    return Row("serial_keys_per_s", 1 / one, "keys/s", "bare pyserial loop", other / one)
+
+
+def by_id(alice: QKDDevice, bob: QKDDevice, rounds: int) -> Row:
+    """The responder's look-up: bind, fetch, confirm."""
+    spent = []
+    for _ in range(rounds * 20):
+        with alice.start("bob", size=SMALL) as session:
+            begin = time.perf_counter()
+            bob.get_key_by_id(session.key_id, "alice").wipe()
+            spent.append(time.perf_counter() - begin)
+    return Row("serial_key_by_id_us", statistics.median(spent) * 1e6, "us")
+
+
+def usb_row(rounds: int) -> Row:
+    """Boxes on a bus in this process; the firmware's time is in both figures."""
+    bus = VirtualBus()
+    _usb.provide_backend = lambda: bus.backend
+    psks = (bytes(32), bytes(32))
+    with ExitStack() as stack:
+        pairs = [stack.enter_context(BoxPair(make_settings(psks))) for _ in range(2)]
+        bus.plug(BoxUsb(pairs[0].alice))  # alone: with its twin beside it the URL fits both
+        credential = Path(stack.enter_context(TemporaryDirectory())) / "psk"
+        credential.touch(0o600)
+        credential.write_text(psks[0].hex())
+        url = f"usb://1209:0001/MOCK-ALICE?credential={credential}"
+        device = stack.enter_context(qkd_hal.open_device(url))
+        twin = bus.plug(BoxUsb(pairs[1].alice))
+        found = usb.core.find(backend=bus.backend, bus=twin.bus, address=twin.address)
+        host = BareHost(BareUsb(found), psks[0], "bob")
+        return overhead("usb_overhead_32B", device, host, SMALL, "bare pyusb loop", rounds)
+
+
+def discover_row(times: int) -> Row:
+    """Look at all buses in a process that has done nothing else."""
+    found = [float(subprocess.check_output([sys.executable, "-c", DISCOVER])) for _ in range(times)]
+    return Row("discover_ms", statistics.median(found) * 1000, "ms")
+
+
+def measure(quick: bool) -> Iterable[Row]:
+    """Measure all, about 10 seconds when quick."""
+    rounds = 25 if quick else 100
+    yield from serial_rows(rounds)
+    yield usb_row(rounds)
+    yield discover_row(5 if quick else 20)
+
+
+if __name__ == "__main__":
+    main("drivers", measure)
