@@ -31,12 +31,12 @@ class Assembly:
         return self.taken == len(self._out)
 
     def take(self, chunk: Chunk) -> bool:
-        """Take the next chunk; ``False`` when one before it is missing.
+        """Take the next chunk; ``False`` for any other, since one is missing then.
 
         Raises:
             ProtocolError: it holds more than was announced, or the bytes are not those.
         """
-        if chunk.offset != self.taken:
+        if (chunk.transfer, chunk.offset) != (self.number, self.taken):
             return False
         end = self.taken + len(chunk.data)
         if end > len(self._out):
