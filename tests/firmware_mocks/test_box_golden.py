@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cbor2
 import pytest
@@ -17,6 +17,9 @@ from qkd_hal_firmware_mocks.boxlink.key_memory import KeyMemory
 from qkd_hal_firmware_mocks.boxlink.keys import BoxKeys
 from qkd_hal_firmware_mocks.boxlink.seal import Secrets
 from qkd_hal_firmware_mocks.boxlink.supply import KeySupply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "docs" / "boxlink-vectors.json").read_text())
 ROWS = {
@@ -39,7 +42,7 @@ class GoldenSupply(KeySupply):
 
 
 @pytest.fixture
-def box() -> BoxFirmware:
+def box() -> Iterator[BoxFirmware]:
     settings = BoxSettings(
         site="alice",
         peer="bob",
@@ -47,9 +50,11 @@ def box() -> BoxFirmware:
         psk=bytes.fromhex(GOLDEN["psk"]),
         max_frame=4200,
     )
-    keys = BoxKeys(KeyMemory(None), GoldenSupply(1 << 20), max_key=65536)
+    memory = KeyMemory(None)
+    keys = BoxKeys(memory, GoldenSupply(1 << 20), max_key=65536)
     box_nonce = bytes.fromhex(GOLDEN["box_nonce"])
-    return BoxFirmware(settings, keys, nonce=lambda _: box_nonce)
+    yield BoxFirmware(settings, keys, nonce=lambda _: box_nonce)
+    memory.close()
 
 
 def test_secrets_are_those_of_the_page() -> None:

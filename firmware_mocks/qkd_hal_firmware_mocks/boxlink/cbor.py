@@ -42,10 +42,12 @@ def read_map(data: bytes) -> dict[str, Any]:
 def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
     if at >= len(data):
         raise MalformedError("cut short")
-    major, info = data[at] >> 5, data[at] & 31
+    first = data[at]
+    major, count, at = first >> 5, first & 31, at + 1
     if major == 7:
-        return _simple(data, at + 1, info)
-    count, at = _argument(data, at + 1, info)
+        return _simple(data, at, count)
+    if count >= 24:
+        count, at = _argument(data, at, count)
     if major <= 1:
         return (-1 - count if major else count), at
     if major <= 3:
@@ -58,8 +60,6 @@ def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
 
 
 def _argument(data: bytes, at: int, info: int) -> tuple[int, int]:
-    if info < 24:
-        return info, at
     end = at + _WIDTHS.get(info, 0)
     if end == at or end > len(data):
         raise MalformedError("an indefinite, reserved or unfinished length")

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Sequence
     from pathlib import Path
 
 __all__ = ["HeldKey", "KeyMemory"]
@@ -51,13 +50,14 @@ class KeyMemory:
         """Release the file."""
         self._sql.close()
 
-    def add(self, keys: Iterable[tuple[bytes, int, bytes]]) -> None:
+    def add(self, keys: Sequence[tuple[bytes, int, bytes]]) -> None:
         """Store keys (ID, size, material), all or none."""
-        with self._transaction():
-            added = self._sql.executemany(
-                "INSERT INTO key (id, size, mark, material) VALUES (?, ?, 0, ?)", keys
-            )
-        self._count += added.rowcount
+        rows = ", ".join(["(?, ?, 0, ?)"] * len(keys))
+        self._sql.execute(
+            f"INSERT INTO key (id, size, mark, material) VALUES {rows}",  # noqa: S608
+            [part for key in keys for part in key],
+        )
+        self._count += len(keys)
         if self._count > _CAPACITY:
             self._drop_oldest()
 
@@ -86,16 +86,6 @@ class KeyMemory:
         """Erase a key."""
         self._sql.execute("DELETE FROM key WHERE id = ?", (key_id,))
         self._count -= 1
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._sql.execute("BEGIN")
-        try:
-            yield
-        except BaseException:
-            self._sql.execute("ROLLBACK")
-            raise
-        self._sql.execute("COMMIT")
 
     def _drop_oldest(self) -> None:
         oldest = "SELECT place FROM key ORDER BY place LIMIT ?"

@@ -16,7 +16,7 @@ from qkd_hal_firmware_mocks.boxlink.key_memory import HeldKey
 from qkd_hal_firmware_mocks.boxlink.refusals import BoxError, Code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from qkd_hal_firmware_mocks.boxlink.key_memory import KeyMemory
     from qkd_hal_firmware_mocks.boxlink.supply import KeySupply
@@ -78,7 +78,7 @@ class BoxKeys:
             self._own[key_id] = HeldKey(size, 0, bytearray(material))
         return [key_id for key_id, _, _ in fresh]
 
-    def store(self, keys: Iterable[tuple[bytes, int, bytes]]) -> None:
+    def store(self, keys: Sequence[tuple[bytes, int, bytes]]) -> None:
         """Take keys that the peer's box starts."""
         self._memory.add(keys)
 
