@@ -19,6 +19,7 @@ COMMANDS = {
         "qkd_hal.cli.doctor:doctor", "Check this machine and its configuration, with cures."
     ),
     "devices": LazyCommand("qkd_hal.cli.devices:devices", "List devices that are plugged in."),
+    "udev": LazyCommand("qkd_hal.cli.udev:udev", "Give users access to devices on Linux."),
     "info": LazyCommand("qkd_hal.cli.info:info", "Say what a device is."),
     "status": LazyCommand("qkd_hal.cli.status:status", "Say how a device fares."),
     "get-key": LazyCommand("qkd_hal.cli.get_key:get_key", "Fetch one key into a private file."),
