@@ -67,20 +67,18 @@ class HealthTests:
 
         ``failure`` then names the test.
         """
-        if not self.failure and not self._repetition(samples):
-            self.failure = "repetition count"
-        if not self.failure and not self._proportion(samples):
-            self.failure = "adaptive proportion"
+        if not self.failure:
+            self.failure = self._repetition(samples) or self._proportion(samples)
         return not self.failure
 
-    def _repetition(self, samples: bytes | bytearray) -> bool:
+    def _repetition(self, samples: bytes | bytearray) -> str:
         joined = self._tail + samples
         last = joined[-1:]
         length = len(joined) - len(joined.rstrip(last)) if last else 0
         self._tail = last * min(length, self._run_cutoff)
-        return self._run.search(joined) is None
+        return "repetition count" if self._run.search(joined) else ""
 
-    def _proportion(self, samples: bytes | bytearray) -> bool:
+    def _proportion(self, samples: bytes | bytearray) -> str:
         place = 0
         while place < len(samples):
             if self._seen == 0:
@@ -88,9 +86,9 @@ class HealthTests:
             end = min(place + _WINDOW - self._seen, len(samples))
             self._equal += samples.count(self._first, place, end)
             if self._equal >= self._share_cutoff:
-                return False
+                return "adaptive proportion"
             self._seen += end - place
             place = end
             if self._seen == _WINDOW:
                 self._seen = self._equal = 0
-        return True
+        return ""

@@ -123,8 +123,10 @@ def test_an_unconfigured_device_is_configured(bus: VirtualBus, firmware: Quantis
 
 
 def test_something_else_with_these_numbers_is_told_apart(bus: VirtualBus) -> None:
-    bus.plug(Quantis(stream=0x81))
-    _refused(ProtocolError, "no Quantis: it has no stream")
+    plugged = bus.plug(Quantis(stream=0x81))
+    refused = _refused(ProtocolError, "no Quantis: it has no stream")
+    assert refused.device == URL
+    assert not plugged.claims
 
 
 def test_a_lying_answer_is_no_number(

@@ -107,10 +107,10 @@ def test_any_cut_gives_the_same_detections(steps: list[tuple[int, int]], sizes: 
 
 def test_a_pulse_is_held_back_until_no_more_of_it_can_come() -> None:
     slots = PulseSlots(_settings(), Zeros(), 0)
-    assert _add(slots, (0, 1), (3, 0)) is None
+    assert _add(slots, (0, 2), (3, 0)) is None
     assert _add(slots) is None
-    batch = _add(slots, (5, 2), (PERIOD, 0))
-    assert _clicks(batch) == [(0, 0, 0)]  # one detection of both clicks
+    batch = _add(slots, (5, 1), (PERIOD, 0))
+    assert _clicks(batch) == [(0, 0, 0)]  # both clicks: the bit is drawn
     assert batch is not None
     assert (batch.first_pulse, batch.end_pulse) == (0, 1)
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import queue
 import threading
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -25,11 +26,12 @@ from qkd_hal.keys import Origin
 from qkd_hal.sources import Deadline
 from qkd_hal_drivers.tdc1 import Tdc1Settings, Tdc1Source
 from qkd_hal_firmware_mocks.pty_line import PtyLine
+from qkd_hal_firmware_mocks.tdc1 import firmware as firmware_module
 from qkd_hal_firmware_mocks.tdc1.clicks import steady_clicks
 from qkd_hal_firmware_mocks.tdc1.firmware import COUNTER_TICKS, Tdc1Firmware
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from qkd_hal.sources import DetectionBatch
 
@@ -91,6 +93,49 @@ def test_the_clicks_arrive_each_in_its_pulse_over_a_roll_over() -> None:
 
 
 BITS = {1, 2, 4, 8}
+
+
+def test_its_settings_reach_the_unit() -> None:
+    firmware = Tdc1Firmware(_clicks)
+    with PtyLine(firmware) as line, _open(line, level="NEG -0.200", clock=1):
+        assert (firmware._level, firmware._reference) == (-0.2, 1)
+
+
+def test_a_unit_that_takes_no_time_stamps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(firmware_module, "_MODES", {})
+    told = pytest.raises(ProtocolError, match="does not take time stamps")
+    with PtyLine(Tdc1Firmware(_clicks)) as line, told:
+        _open(line)
+
+
+class Overheard:
+    """A firmware, and what its host has told it."""
+
+    def __init__(self, firmware: Tdc1Firmware) -> None:
+        self._firmware = firmware
+        self._heard: queue.Queue[bytes] = queue.Queue()
+        self.attach, self.hang_up = firmware.attach, firmware.hang_up
+
+    def feed(self, data: bytes) -> None:
+        self._heard.put(data)
+        self._firmware.feed(data)
+
+    def hears(self, end: bytes) -> bool:
+        said = b""
+        while not said.endswith(end):
+            said += self._heard.get(timeout=5)
+        return True
+
+
+@pytest.mark.parametrize("leave", ["the iterator", "the unit"])
+def test_whoever_stops_reading_stops_the_unit(leave: str) -> None:
+    unit = Overheard(Tdc1Firmware(_clicks))
+    with PtyLine(unit) as line, _open(line) as source:
+        batches = cast("Generator[DetectionBatch]", source.batches(Deadline(20)))
+        next(batches)
+        assert unit.hears(b"counts?\r\n")
+        (batches if leave == "the iterator" else source).close()
+        assert unit.hears(b"abort\r\n")
 
 
 def test_the_unit_says_who_it_is_and_a_mock_that_it_is_one() -> None:
@@ -173,9 +218,10 @@ def test_a_stream_that_an_earlier_user_left_is_stopped() -> None:
 
 def test_something_else_on_the_port_is_told_apart() -> None:
     firmware = Tdc1Firmware(_clicks, identity="Power meter\x1b[31m")
-    told = pytest.raises(DeviceNotFoundError, match=r"it says it is 'Power meter\?\[31m'")
-    with PtyLine(firmware) as line, told:
-        _open(line)
+    with PtyLine(firmware) as line:
+        for _ in range(2):  # the port was given back
+            with pytest.raises(DeviceNotFoundError, match=r"says it is 'Power meter\?\[31m'"):
+                _open(line)
 
 
 class Mute:

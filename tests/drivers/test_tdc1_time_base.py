@@ -91,5 +91,6 @@ def test_a_host_that_stalls_while_the_line_holds_all_words_is_no_fault() -> None
     line = Line()
     tick = _steady(line, 0, 0.5)
     line.now += 3.0
-    line.read(tick, tick + 3 * SECOND, drained=False)
+    line.read(tick, tick + SECOND // 10, drained=False)
+    line.read(tick + SECOND // 5, tick + 3 * SECOND)
     _steady(line, tick + int(3.02 * SECOND), 0.5)

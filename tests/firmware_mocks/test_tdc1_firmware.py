@@ -72,7 +72,11 @@ def test_no_input_breaks_it(chunks: list[bytes]) -> None:
     host.firmware.hang_up()
     host.sent.queue.clear()
     assert host.ask("\r\n*idn?;").startswith("TDC1")
-    assert len(host.firmware._line) <= 256
+
+
+def test_a_line_without_end_costs_no_memory(host: Host) -> None:
+    host.firmware.feed(b"x" * 1000)
+    assert len(host.firmware._line) == 256
 
 
 def test_the_stream_rolls_over_and_has_dummies() -> None:
