@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from qkd_hal_firmware_mocks.boxlink.box import BoxFirmware
 from qkd_hal_firmware_mocks.boxlink.byte_line import BoxLine
-from qkd_hal_firmware_mocks.boxlink.pair import BoxPair
-from qkd_hal_firmware_mocks.boxlink.settings import BoxSettings
-from qkd_hal_firmware_mocks.boxlink.usb import BoxUsb
+from qkd_hal_firmware_mocks.boxlink.pair import BoxPair, make_settings
+from qkd_hal_firmware_mocks.boxlink.server import BOX_FAULTS
+from qkd_hal_firmware_mocks.boxlink.settings import STREAM_CHUNK, USB_CHUNK, BoxSettings
+from qkd_hal_firmware_mocks.boxlink.usb import USB_FAULTS, BoxUsb
 
-__all__ = ["BoxFirmware", "BoxLine", "BoxPair", "BoxSettings", "BoxUsb"]
+__all__ = [
+    "BOX_FAULTS",
+    "STREAM_CHUNK",
+    "USB_CHUNK",
+    "USB_FAULTS",
+    "BoxFirmware",
+    "BoxLine",
+    "BoxPair",
+    "BoxSettings",
+    "BoxUsb",
+    "make_settings",
+]
