@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.drivers.pkcs11.conftest import FilledTokens, TokenPair
+    from tests.drivers.pkcs11_token.conftest import FilledTokens, TokenPair
 
 pytestmark = pytest.mark.needs("softhsm2-util")
 

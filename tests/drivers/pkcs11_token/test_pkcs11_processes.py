@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.drivers.pkcs11.conftest import FilledTokens, TokenPair
+    from tests.drivers.pkcs11_token.conftest import FilledTokens, TokenPair
 
 pytestmark = pytest.mark.needs("softhsm2-util")
 RACERS = 3
