@@ -209,6 +209,7 @@ directions = st.sampled_from([OWN, PEER])
 key_ids = st.sampled_from(IDS)
 claims = st.sampled_from(CLAIMS)
 sizes = st.sampled_from([16, 32])
+numbers = st.integers(0, 4 * len(IDS))
 cuts = st.sampled_from(["", "", "", "before", "after"])
 
 
@@ -281,14 +282,22 @@ class AppletMachine(RuleBasedStateMachine):
     def reserve(self, claim: bytes, size: int, cut: str) -> None:
         self.do(cut, "reserve", claim, size)
 
-    @precondition(_verified)
-    @rule(direction=directions, key_id=key_ids, claim=claims, size=sizes, cut=cuts)
-    def fetch(self, direction: int, key_id: bytes, claim: bytes, size: int, cut: str) -> None:
-        self.do(cut, "fetch", direction, key_id, claim, size)
+    def choose(self, number: int, direction: int) -> tuple[int, bytes]:
+        """Mostly a key that is there, in its own direction."""
+        if number < len(IDS) or not self.model.keys:
+            return direction, IDS[number % len(IDS)]
+        key_id = list(self.model.keys)[number % len(self.model.keys)]
+        return self.model.keys[key_id].direction, key_id
 
     @precondition(_verified)
-    @rule(direction=directions, key_id=key_ids, claim=claims, cut=cuts)
-    def confirm(self, direction: int, key_id: bytes, claim: bytes, cut: str) -> None:
+    @rule(number=numbers, direction=directions, claim=claims, size=sizes, cut=cuts)
+    def fetch(self, number: int, direction: int, claim: bytes, size: int, cut: str) -> None:
+        self.do(cut, "fetch", *self.choose(number, direction), claim, size)
+
+    @precondition(_verified)
+    @rule(number=numbers, direction=directions, claim=claims, cut=cuts)
+    def confirm(self, number: int, direction: int, claim: bytes, cut: str) -> None:
+        direction, key_id = self.choose(number, direction)
         if self.do(cut, "confirm", direction, key_id, claim) == DONE:
             self.used.setdefault(key_id[0], set()).add(claim)
 
@@ -348,8 +357,8 @@ def test_the_applet_is_its_model() -> None:
     run_state_machine_as_test(
         AppletMachine,
         settings=settings(
-            max_examples=150,
-            stateful_step_count=50,
+            max_examples=100,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
@@ -425,6 +434,22 @@ def test_confirms_are_remembered_for_64_others(host: Host) -> None:
     assert host.confirm(PEER, bytes([0]) * 16, bytes([0, 1]) * 8) == 0x6A88
 
 
+def test_a_claim_on_a_peer_key_reserves_nothing(host: Host) -> None:
+    host.load(PEER, IDS[0], bytes(32))
+    host.load(OWN, IDS[1], bytes(32))
+    host.fetch(PEER, IDS[0], CLAIMS[0], 32)
+    assert host.reserve(CLAIMS[0]) == (b"", 0x6985)
+
+
+def test_erasing_the_reserved_keeps_the_rest(host: Host) -> None:
+    for direction, key_id in ((OWN, IDS[0]), (OWN, IDS[1]), (PEER, IDS[2])):
+        host.load(direction, key_id, bytes(32))
+    host.reserve(CLAIMS[0])
+    host.fetch(PEER, IDS[2], CLAIMS[1], 32)
+    assert host.erase(1, b"") == DONE
+    assert [entry[4:20] for entry in host.entries()] == IDS[1:3]
+
+
 def test_initialise_erases_and_needs_the_pin(host: Host) -> None:
     host.load(OWN, IDS[0], bytes(32))
     host.send("0020FF81")
@@ -477,6 +502,38 @@ def test_the_longest_key_arrives_in_chains_and_leaves_in_parts(host: Host) -> No
         assert status == DONE
         found += data
     assert found == key
+
+
+BETWEEN = {
+    "a command that succeeds": "80020000 00",
+    "an unknown instruction": "80770000",
+    "no APDU at all": "8002",
+    "another class": "A0020000",
+}
+
+
+@pytest.mark.parametrize("between", BETWEEN.values(), ids=BETWEEN)
+def test_a_command_between_the_parts_drops_them(host: Host, between: str) -> None:
+    command = IDS[0] + u32(32) + b"\x01\x02" + bytes(32)
+    first, last = bytes.fromhex("90120200 14"), bytes.fromhex("80120200 22")
+    assert host.applet.transmit(first + command[:20]) == b"\x90\x00"
+    host.applet.transmit(bytes.fromhex(between))
+    assert host.applet.transmit(last + command[20:]) == b"\x6a\x80"
+    assert host.entries() == []
+
+
+@pytest.mark.parametrize(
+    "between", [*BETWEEN.values(), "00C00001 00"], ids=[*BETWEEN, "a wrong GET RESPONSE"]
+)
+def test_a_command_before_the_rest_of_an_answer_drops_it(host: Host, between: str) -> None:
+    assert host.applet.transmit(bytes.fromhex("80020000 01"))[-2] == 0x61
+    host.applet.transmit(bytes.fromhex(between))
+    assert host.applet.transmit(bytes.fromhex("00C00000 00")) == b"\x69\x85"
+
+
+def test_selecting_again_ends_verified(host: Host) -> None:
+    host.send("00A40400", AID)
+    assert host.send("00200081") == (b"", 0x63C3)
 
 
 def test_a_chain_without_end_is_dropped(host: Host) -> None:

@@ -229,6 +229,8 @@ def test_more_time_without_end_until_aborted(powered: Reader, plan: FaultPlan) -
     answers = [powered.read() for _ in range(20)]
     assert {(answer[6], answer[7], answer[8]) for answer in answers} == {(2, MORE_TIME, 1)}
     abort(powered.device, 7)
+    with pytest.raises(usb.core.USBTimeoutError):
+        powered.read(BRIEF)
     assert powered.ask(SLOT_STATUS) == (FAILED, 0xFF, b""), "it waits for the message"
     powered.device.write(OUT, message(ABORT, 7), PATIENT)
     assert powered.read()[5:9] == bytes([0, 7, 0, 0])

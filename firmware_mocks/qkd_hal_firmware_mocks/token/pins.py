@@ -40,8 +40,7 @@ class Pins:
         self.verified = False
 
     def power_up(self) -> None:
-        """Start unverified; finish a wipe that a power cut interrupted."""
-        self.verified = False
+        """Finish a wipe that a power cut interrupted; SELECT comes next and ends verified."""
         if self._store.state.pin and not self._store.state.puk_tries:
             self._wipe()
 
