@@ -37,6 +37,8 @@ class PtyLine:
         self._waker, self._alarm = os.pipe()
         os.set_blocking(self._waker, False)
         os.set_blocking(self._alarm, False)
+        self._poller = select.poll()
+        self._poller.register(self._waker, select.POLLIN)
         self._lock = threading.Lock()
         self._unsent = bytearray()
         self._connected = False
@@ -83,12 +85,10 @@ class PtyLine:
                 os.close(end)
 
     def _step(self) -> None:
-        poller = select.poll()
-        poller.register(self._waker, select.POLLIN)
         if self._connected:
             wanted = select.POLLIN | (select.POLLOUT if self._unsent else 0)
-            poller.register(self._master, wanted)
-        ready = dict(poller.poll(None if self._connected else _LOOK_MS))
+            self._poller.modify(self._master, wanted)
+        ready = dict(self._poller.poll(None if self._connected else _LOOK_MS))
         if self._waker in ready:
             os.read(self._waker, _CHUNK)
         if not self._connected:
@@ -103,6 +103,7 @@ class PtyLine:
         poller.register(self._master, select.POLLIN)
         if not any(flags & select.POLLHUP for _, flags in poller.poll(0)):
             self._connected = True
+            self._poller.register(self._master, select.POLLIN)
             self._firmware.attach(self._send)
 
     def _receive(self) -> None:
@@ -122,6 +123,7 @@ class PtyLine:
             connected, self._connected = self._connected, False
             self._unsent.clear()
         if connected:
+            self._poller.unregister(self._master)
             self._firmware.hang_up()
 
     def __enter__(self) -> Self:
