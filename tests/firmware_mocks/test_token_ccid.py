@@ -24,7 +24,7 @@ from qkd_hal_firmware_mocks.token.medium import MemoryMedium
 from qkd_hal_firmware_mocks.token.mischief import FaultyCard
 from qkd_hal_firmware_mocks.token.model import Model
 from qkd_hal_firmware_mocks.usb.descriptors import parse
-from qkd_hal_firmware_mocks.usb.function import Stall
+from qkd_hal_firmware_mocks.usb.function import Setup, Stall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -235,6 +235,28 @@ def test_more_time_without_end_until_aborted(powered: Reader, plan: FaultPlan) -
     powered.device.write(OUT, message(ABORT, 7), PATIENT)
     assert powered.read()[5:9] == bytes([0, 7, 0, 0])
     assert powered.transmit(SELECT).endswith(b"\x90\x00")
+
+
+def test_another_command_ends_the_storm(powered: Reader, plan: FaultPlan) -> None:
+    plan.once(Fault.TIME_STORM.value)
+    powered.send(XFR, SELECT)
+    powered.read()
+    powered.send(SLOT_STATUS)
+    while powered.read()[6] != powered.sequence:
+        pass  # what was on its way
+    with pytest.raises(usb.core.USBTimeoutError):
+        powered.read(BRIEF)
+
+
+def test_an_abort_in_the_middle_of_an_answer(token: CcidToken) -> None:
+    token.receive(OUT, message(POWER_ON, 1))
+    token.send(IN)
+    token.receive(OUT, message(XFR, 2, SELECT))
+    first = token.send(IN)
+    assert first is not None
+    assert len(first) == 64
+    token.control(Setup(0x21, 0x01, 2 << 8, 0, 0), b"")
+    assert token.send(IN) is None
 
 
 def test_an_abort_whose_message_comes_first(powered: Reader, plan: FaultPlan) -> None:
