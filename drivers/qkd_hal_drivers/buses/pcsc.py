@@ -63,11 +63,12 @@ def _entry(service: int, reader: str) -> DiscoveredDevice:
     outcome, states = scard.SCardGetStatusChange(service, 0, asked)
     _, state, reset = states[0] if outcome == 0 else (reader, 0, [])
     emulated = _EMULATED in bytes(reset)
+    named = APPLET_PRODUCT in reader and state & scard.SCARD_STATE_PRESENT
     return _described(
         f"token+pcsc:///{quote(reader, safe='')}",
         reader,
         first(_no_card(state), _in_use(state)),
-        known=emulated or APPLET_PRODUCT in reader,
+        known=emulated or bool(named),
         emulated=emulated,
         change_token=f"pcsc-{reader}-{state >> 16}",
     )

@@ -23,19 +23,17 @@ def serial_ports() -> list[SerialPort]:
     return [_port(info) for info in sorted(comports())]
 
 
-def usb_devices(backend: Any = None) -> list[UsbDevice]:
-    """List the USB devices that libusb sees; *backend* is pyusb's, by default a found one.
+def usb_devices() -> list[UsbDevice]:
+    """List the USB devices that libusb sees.
 
     Raises:
-        MissingExtraError: this machine has no libusb.
+        ConfigurationError: this machine has no libusb.
     """
     import usb.core
 
-    if backend is None:
-        import libusb_package
+    from qkd_hal_drivers import _usb
 
-        backend = libusb_package.get_libusb1_backend()
-    devices: Iterable[Any] = usb.core.find(find_all=True, backend=backend)
+    devices: Iterable[Any] = usb.core.find(find_all=True, backend=_usb.provide_backend())
     return [_device(device) for device in devices]
 
 
