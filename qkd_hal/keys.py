@@ -188,10 +188,11 @@ class QuantumKey:
     def matches(self, other: QuantumKey | bytes | bytearray | memoryview) -> bool:
         """Compare in constant time, without exposing either."""
         self._require_live()
-        if isinstance(other, QuantumKey):
-            other._require_live()  # noqa: SLF001 - same class
-            other = other._buffer  # noqa: SLF001
-        return hmac.compare_digest(self._buffer, other)
+        if not isinstance(other, QuantumKey):
+            return hmac.compare_digest(self._buffer, other)
+        other._require_live()  # noqa: SLF001 - same class
+        # `other` keeps its name: this may be the last reference, and a key wipes as it goes.
+        return hmac.compare_digest(self._buffer, other._buffer)  # noqa: SLF001
 
     def wipe(self) -> None:
         """Overwrite the bytes; safe to call again."""

@@ -192,6 +192,10 @@ def test_keys_match_without_being_shown(key: QuantumKey) -> None:
         assert len(view) == 32
 
 
+def test_a_key_matches_one_that_nobody_else_holds(key: QuantumKey) -> None:
+    assert key.matches(QuantumKey(SECRET, provenance=SIMULATED))
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_no_key(key: QuantumKey) -> None:
     child = os.fork()
