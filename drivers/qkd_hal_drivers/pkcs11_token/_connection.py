@@ -19,6 +19,7 @@ from qkd_hal_drivers.pkcs11_token._errors import PIN_REFUSED, is_loss, translate
 from qkd_hal_drivers.pkcs11_token._find import find_token
 from qkd_hal_drivers.pkcs11_token._flags import obstacle
 from qkd_hal_drivers.pkcs11_token._library import SharedSession
+from qkd_hal_drivers.pkcs11_token._patience import patiently
 from qkd_hal_drivers.pkcs11_token._pin import check_unrefused, pin_for, remember_refused
 
 if TYPE_CHECKING:
@@ -122,7 +123,9 @@ def _session(uri: TokenUri, token: pkcs11.Token, prompted: str | None) -> pkcs11
     pin = pin_for(uri, token, prompted)
     check_unrefused(token, pin, uri.text)
     try:
-        return _opened(token, pin)
+        # A token without PIN was sorted out above: SoftHSM says so, before it looks at ours,
+        # while another process that logs in writes the token's flags.
+        return patiently(lambda: _opened(token, pin), pkcs11.UserPinNotInitialized)
     except pkcs11.UserAlreadyLoggedIn:
         return _opened(token, None)  # by another part of this process, which will log out
     except PIN_REFUSED:

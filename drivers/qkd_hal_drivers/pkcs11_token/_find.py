@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pkcs11
@@ -13,6 +11,7 @@ from qkd_hal.errors import ConfigurationError, DeviceBusyError, DeviceNotFoundEr
 from qkd_hal_drivers.pkcs11_token._errors import translated
 from qkd_hal_drivers.pkcs11_token._library import load
 from qkd_hal_drivers.pkcs11_token._modules import candidates
+from qkd_hal_drivers.pkcs11_token._patience import patiently
 from qkd_hal_drivers.pkcs11_token.uri import TokenUri
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from qkd_hal_drivers.pkcs11_token._library import Module
 
 __all__ = ["find_token", "serial_number", "tokens_of", "uri_of"]
-
-_RETRIES = 10
-_PAUSE_SECONDS = 0.01
 
 
 def find_token(uri: TokenUri, deadline: Deadline) -> tuple[Module, pkcs11.Token]:
@@ -52,20 +48,12 @@ def tokens_of(module: Module, deadline: Deadline, device: str) -> list[pkcs11.To
     doing = "looking at its slots"
     module.acquire(doing, deadline, threading.Event(), device)
     try:
-        return _listed_tokens(module)
+        # SoftHSM fails so while another process that logs in writes the token's flags.
+        return patiently(module.tokens, pkcs11.GeneralError)
     except pkcs11.PKCS11Error as error:
         raise translated(error, doing, device) from None
     finally:
         module.release()
-
-
-def _listed_tokens(module: Module) -> list[pkcs11.Token]:
-    for _ in range(_RETRIES):
-        # SoftHSM says so while another process that logs in writes the token's flags.
-        with suppress(pkcs11.GeneralError):
-            return module.tokens()
-        time.sleep(_PAUSE_SECONDS)
-    return module.tokens()
 
 
 def uri_of(module: Module, token: pkcs11.Token) -> str:

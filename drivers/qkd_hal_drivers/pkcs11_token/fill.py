@@ -42,6 +42,9 @@ class Pkcs11Loader:
         if uri.object_label is not None or uri.key_id is not None:
             what = "the URI of a token to fill names single objects"
             raise ConfigurationError(what, cure="Leave out object= and id=")
+        if uri.object_class == "data" and not extractable:
+            what = "data objects cannot keep keys inside a token"
+            raise ConfigurationError(what, cure="Leave out type=data, or load extractable keys")
         self._uri = uri
         self.site = check_name(site)
         self._extractable = extractable

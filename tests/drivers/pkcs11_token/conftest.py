@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Protocol
 import pkcs11
 import pytest
 
-from qkd_hal.keys import Origin, Provenance, QuantumKey
+from qkd_hal.keys import KeyId, Origin, Provenance, QuantumKey
 from qkd_hal.registry import DeviceURL
 from qkd_hal.sources import Deadline
 from qkd_hal.token_fill import fill_pair
+from qkd_hal_drivers.pkcs11_token.driver import Pkcs11TokenDriver
 from qkd_hal_drivers.pkcs11_token.fill import Pkcs11Loader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from qkd_hal_drivers.pkcs11_token._label import KeyLabel
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so").resolve()
 PIN, OFFICER_PIN = "2718281828", "3141592653"
@@ -51,6 +54,31 @@ class TokenPair:
     def loader(self, site: str, *, extractable: bool = True, path: str = "") -> Pkcs11Loader:
         url = DeviceURL.parse(self.url(site, path))
         return Pkcs11Loader(url, site, Deadline(10), extractable=extractable)
+
+    def driver(self, site: str, path: str = "") -> Pkcs11TokenDriver:
+        return Pkcs11TokenDriver(DeviceURL.parse(self.url(site, path)))
+
+    @contextmanager
+    def session(self, site: str) -> Iterator[pkcs11.Session]:
+        """Log in past the driver, to make what it did not and to see what it left."""
+        token = pkcs11.lib(str(MODULE)).get_token(token_label=site)
+        with token.open(rw=True, user_pin=PIN) as session:
+            yield session
+
+    def load(self, site: str, label: KeyLabel, *, extractable: bool = True) -> KeyId:
+        """Load one key into one token."""
+        key_id = KeyId.random()
+        with self.loader(site, extractable=extractable) as loader:
+            loader.site = label.site
+            loader.load(
+                key_id,
+                memoryview(os.urandom(32)),
+                own=label.own,
+                peer=label.peer,
+                provenance=label.provenance,
+                deadline=Deadline(10),
+            )
+        return key_id
 
     def fill(self, each: int, *, size: int = 32, extractable: bool = True, path: str = "") -> None:
         """Load *each* keys for either direction into both tokens."""

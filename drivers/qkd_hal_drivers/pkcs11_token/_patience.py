@@ -1,0 +1,28 @@
+"""Answers of a module that mean only that another process writes at this moment."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pkcs11
+
+__all__ = ["patiently"]
+
+T = TypeVar("T")
+
+_RETRIES = 10
+_PAUSE_SECONDS = 0.02
+
+
+def patiently(action: Callable[[], T], passing: type[pkcs11.PKCS11Error]) -> T:
+    """Return ``action()``, tried again a few times if it raises *passing*."""
+    for _ in range(_RETRIES):
+        with suppress(passing):
+            return action()
+        time.sleep(_PAUSE_SECONDS)
+    return action()
