@@ -367,7 +367,7 @@ def test_the_applet_is_its_model() -> None:
 
 @pytest.mark.slow
 def test_the_applet_is_its_model_at_length() -> None:
-    long = settings(max_examples=2000, stateful_step_count=100, deadline=None)
+    long = settings(max_examples=500, stateful_step_count=100, deadline=None)
     run_state_machine_as_test(AppletMachine, settings=long)
 
 
