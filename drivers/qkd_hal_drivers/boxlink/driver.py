@@ -13,10 +13,12 @@ from qkd_hal.keys import KeyId, wipe
 from qkd_hal.sources import Slot
 from qkd_hal_drivers.boxlink.client import BoxClient
 from qkd_hal_drivers.boxlink.credential import load_psk
+from qkd_hal_drivers.boxlink.tap import TappedTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from qkd_hal.recording import WireTap
     from qkd_hal.sources import Agreement, Deadline, DeviceInfo, DeviceStatus
     from qkd_hal_drivers.boxlink.transport import FrameTransport
 
@@ -30,12 +32,13 @@ class BoxDriver:
     """A :class:`~qkd_hal.sources.KeyDriver` for one box.
 
     *transport* makes a new, unopened line for each :meth:`open`; *credential* names the file
-    with the PSK, if the URL does.
+    with the PSK, if the URL does. While ``wire_tap`` is set, it hears of every frame.
     """
 
     def __init__(self, transport: Callable[[], FrameTransport], credential: str | None) -> None:
         self._transport = transport
         self._credential = credential
+        self.wire_tap: WireTap | None = None
         self._client: BoxClient | None = None
         self._turn = threading.Lock()  # held by the hook that runs
         self._handles = itertools.count(1)
@@ -47,7 +50,10 @@ class BoxDriver:
         """Connect, prove the PSK to each other, and ask the box what it is."""
         self.close()
         psk = load_psk(self._credential)
-        client = self._client = BoxClient(self._transport())
+        line = self._transport()
+        if self.wire_tap is not None:
+            line = TappedTransport(line, self.wire_tap)
+        client = self._client = BoxClient(line)
         try:
             with self._turn:
                 return client.open(psk, deadline)
