@@ -5,10 +5,11 @@ An emulator runs in processes of its own; nothing of it is imported before it is
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from qkd_hal import plugins
-from qkd_hal.errors import ConfigurationError
+from qkd_hal.errors import ConfigurationError, DeviceError, QKDError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,13 +81,23 @@ def start_emulator(name: str, **options: Any) -> EmulatedPair:
     Raises:
         ConfigurationError: no installed package offers it.
         MissingExtraError: the package needs an extra.
+        DeviceError: it did not start.
     """
     for point in plugins.found(_GROUP):
         if point.name == name:
             start = cast("Callable[..., EmulatedPair]", plugins.load(point))
-            return start(**options)
+            return _started(name, partial(start, **options))
     known = ", ".join(sorted({point.name for point in plugins.found(_GROUP)})) or "none"
     raise ConfigurationError(
         f"no emulator is called {name!r}; known are {known}",
         cure="Install the package that offers it",
     )
+
+
+def _started(name: str, start: Callable[[], EmulatedPair]) -> EmulatedPair:
+    try:
+        return start()
+    except QKDError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a foreign package may raise anything
+        raise DeviceError(f"the emulator {name} did not start: {error}") from None

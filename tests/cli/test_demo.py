@@ -170,7 +170,8 @@ def test_an_impatient_second_ctrl_c_leaves_nothing(world: dict[str, str]) -> Non
 
 
 def test_sigterm_leaves_nothing(world: dict[str, str]) -> None:
-    assert interrupt(world, signal.SIGTERM, 1.5) == 128 + signal.SIGTERM
+    code = interrupt(world, signal.SIGTERM, 1.5)
+    assert code in {128 + signal.SIGTERM, -signal.SIGTERM}  # a slow machine has not begun yet
     assert left_in(world) == []
 
 

@@ -43,6 +43,12 @@ __all__ = ["demo"]
     type=click.IntRange(1, 10_000),
     help="Handshakes to time of each kind; default: 100, or 10 with --short.",
 )
+@click.option(
+    "--device",
+    metavar="NAME|URL",
+    help="Instead of simulated modems, two emulated devices, such as box; or your own.",
+)
+@click.option("--peer-device", metavar="URL", help="The device at the other end of --device URL.")
 @json_option
 def demo(
     eve: str | None,
@@ -51,18 +57,27 @@ def demo(
     megabytes: int | None,
     length_km: float,
     handshakes: int | None,
+    device: str | None,
+    peer_device: str | None,
     as_json: bool,
 ) -> None:
     """Distil keys between two modem processes and run TLS on them between two more.
 
-    All on this machine, with simulated photons; nothing stays behind. Ctrl-C ends it.
+    All on this machine, with simulated photons; nothing stays behind. Ctrl-C ends it. With
+    --device the keys come from there, and what the demo takes of them is used up.
     """
-    _require_extras()
+    if eve and (device or peer_device):
+        raise click.UsageError("--eve listens to simulated modems, not to a device.")
+    if peer_device and not device:
+        raise click.UsageError("--peer-device goes with --device.")
+    _require_extras("OpenSSL") if device else _require_extras("numpy", "zmq", "OpenSSL")
     settings = DemoSettings(
         short=short,
         megabytes=megabytes or (1 if short else 8),
         length_km=length_km,
         handshakes=handshakes or (10 if short else 100),
+        device=device,
+        peer_device=peer_device,
     )
     with narrator(silent=as_json) as tell:
         if eve:
@@ -76,9 +91,9 @@ def demo(
     _print(report, as_json=as_json)
 
 
-def _require_extras() -> None:
+def _require_extras(*modules: str) -> None:
     # Its processes would say so too, but one by one, and the second after half a demo.
-    missing = [name for name in ("numpy", "zmq", "OpenSSL") if find_spec(name) is None]
+    missing = [name for name in modules if find_spec(name) is None]
     if missing:
         raise MissingExtraError(
             f"the demo needs the Python modules {', '.join(missing)}",

@@ -16,7 +16,8 @@ _SHOWN_KEY_IDS = 3
 
 def print_demo(report: Mapping[str, Any]) -> None:
     """Print what the demo found, in the order in which a key lives."""
-    print_table(("stage", "what", "figure"), [*_quantum_rows(report), *_tls_rows(report)])
+    source = _device_rows if "devices" in report else _quantum_rows
+    print_table(("stage", "what", "figure"), [*source(report), *_tls_rows(report)])
 
 
 def print_eve(report: Mapping[str, Any]) -> None:
@@ -30,6 +31,16 @@ def print_eve(report: Mapping[str, Any]) -> None:
         ("", "secret bits", f"{report['secret_bits']:,}"),
     ]
     print_table(("stage", "what", "figure"), rows)
+
+
+def _device_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for device in report["devices"]:
+        model = f"{device['vendor']} {device['model']}, {device['serial_number']}"
+        yield "device", device["site"], model
+    if report["qber"] is not None:
+        yield "", "QBER", f"{report['qber']:.2%}"
+    if report["secret_key_rate_bps"] is not None:
+        yield "", "secret key rate", f"{report['secret_key_rate_bps']:,.0f} bit/s"
 
 
 def _quantum_rows(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

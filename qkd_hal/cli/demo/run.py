@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from qkd_hal.cli._process import orderly_stack
+from qkd_hal.cli.demo.devices import device_facts, site_names, start_devices
 from qkd_hal.cli.demo.folder import temporary_folder
 from qkd_hal.cli.demo.modems import distillation_facts, start_modems, watch
 from qkd_hal.cli.demo.settings import KEY_BYTES
@@ -14,11 +15,17 @@ from qkd_hal.cli.demo.tls_stage import drain, exchange, start_server
 from qkd_hal.errors import KeyConsumedError
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from qkd_hal.cli.demo.narrator import Narrator
     from qkd_hal.cli.demo.settings import DemoSettings
+    from qkd_hal.emulators import EmulatedPair
     from qkd_hal.sources import DeviceStatus
 
 __all__ = ["run_demo"]
+
+_Quantum: TypeAlias = "tuple[EmulatedPair, dict[str, Any], tuple[str, str]]"
+"""Two devices, what they tell of their photons, and the names of their sites."""
 
 _PATIENCE = 60.0  # seconds for the first key
 
@@ -27,27 +34,38 @@ def run_demo(settings: DemoSettings, tell: Narrator) -> dict[str, Any]:
     """Run everything and return the report; nothing of it stays."""
     begin = time.monotonic()
     with orderly_stack() as stack:
-        tell.say(f"Starting two optical modems, {settings.length_km:g} km of fibre between them")
+        pair, facts, names = (_devices if settings.device else _modems)(stack, settings, tell)
         folder = temporary_folder(stack)
-        modems = start_modems(stack, preset=settings.preset, options=_channel(settings))
-        tell.say("Distilling secret key from photons (BB84)")
-        # The end that detects: it alone knows how many errors it corrected.
-        status = watch(modems.bob_url, tell, lambda status: _filled(status, settings), _PATIENCE)
-
         tell.say("Starting TLS at both sites, each with its own pool of keys")
-        alice, bob = make_sites(folder, modems.alice_url, modems.bob_url)
+        alice, bob = make_sites(folder, pair.alice_url, pair.bob_url, names)
         server = start_server(stack, alice, bob, settings)
         tell.say(f"Filling the pools, then moving {settings.megabytes} MiB each way")
         online = exchange(alice, server, settings)
 
-        tell.say("Switching the modems off, timing handshakes, then draining the pool")
-        modems.close()
-        offline = drain(alice, server, settings)
+        tell.say("Taking the device away, timing handshakes, then draining the pool")
+        pair.close()
+        offline = drain(alice, bob, server, settings)
     return {
-        **distillation_facts(status),
+        **facts,
         **_tls_facts(online, offline),
         "seconds": round(time.monotonic() - begin, 2),
     }
+
+
+def _modems(stack: ExitStack, settings: DemoSettings, tell: Narrator) -> _Quantum:
+    tell.say(f"Starting two optical modems, {settings.length_km:g} km of fibre between them")
+    modems = start_modems(stack, preset=settings.preset, options=_channel(settings))
+    tell.say("Distilling secret key from photons (BB84)")
+    # The end that detects: it alone knows how many errors it corrected.
+    status = watch(modems.bob_url, tell, lambda status: _filled(status, settings), _PATIENCE)
+    return modems, distillation_facts(status), ("alice", "bob")
+
+
+def _devices(stack: ExitStack, settings: DemoSettings, tell: Narrator) -> _Quantum:
+    tell.say(f"Taking keys from {settings.device}")
+    pair = start_devices(stack, settings)
+    facts = device_facts(pair, settings)
+    return pair, facts, site_names(facts)
 
 
 def _channel(settings: DemoSettings) -> tuple[str, ...]:

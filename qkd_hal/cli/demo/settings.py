@@ -18,6 +18,8 @@ class DemoSettings:
     megabytes: int
     length_km: float
     handshakes: int
+    device: str | None = None
+    peer_device: str | None = None
 
     @property
     def preset(self) -> str:

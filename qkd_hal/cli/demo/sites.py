@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 __all__ = ["DemoSite", "make_sites"]
 
+_DEVICE = """\
+[devices.own]
+url = "{url}"
+peer = "{peer}"
+"""
 _TEMPLATE = """\
 [site]
 name = "{name}"
 
-[devices.modem]
-url = "{device_url}"
-peer = "{peer}"
-
+{device}
 [peers.{peer}]
 link = "{link}"
 listen = {listen}
@@ -29,8 +31,7 @@ link_secret_file = "link.secret"
 [pools.{peer}]
 url = "pool+sqlite:pool.db"
 peer = "{peer}"
-device = "modem"
-block_size = {block_size}
+{source}block_size = {block_size}
 low_water_keys = {low_water}
 high_water_keys = {high_water}
 
@@ -42,7 +43,7 @@ allow_simulated = true
 
 @dataclass(frozen=True, slots=True)
 class DemoSite:
-    """Where a site lives, and the modem at its end."""
+    """Where a site lives, and the device at its end."""
 
     name: str
     folder: Path
@@ -58,12 +59,19 @@ class DemoSite:
         """What its TLS process writes to standard error."""
         return self.folder / "tls.log"
 
-    def configure(self, peer: str, link: str, *, listen: bool, block_size: int, keys: int) -> None:
-        """Write its configuration; *keys* of 256 bits are what its pool keeps in store."""
+    def configure(
+        self, peer: str, link: str, *, listen: bool, block_size: int, keys: int, refill: bool = True
+    ) -> None:
+        """Write its configuration; *keys* of 256 bits are what its pool keeps in store.
+
+        Without *refill* the site has no device any more.
+        """
+        device = _DEVICE.format(url=self.device_url, peer=peer) if refill else ""
         self.config.write_text(
             _TEMPLATE.format(
                 name=self.name,
-                device_url=self.device_url,
+                device=device,
+                source='device = "own"\n' if refill else "",
                 peer=peer,
                 link=link,
                 listen=str(listen).lower(),
@@ -74,10 +82,12 @@ class DemoSite:
         )
 
 
-def make_sites(folder: Path, alice_url: str, bob_url: str) -> tuple[DemoSite, DemoSite]:
+def make_sites(
+    folder: Path, alice_url: str, bob_url: str, names: tuple[str, str] = ("alice", "bob")
+) -> tuple[DemoSite, DemoSite]:
     """Give both sites a private folder and the secret of their link, as if brought by hand."""
-    alice = DemoSite("alice", folder / "alice", alice_url)
-    bob = DemoSite("bob", folder / "bob", bob_url)
+    alice = DemoSite(names[0], folder / "alice", alice_url)
+    bob = DemoSite(names[1], folder / "bob", bob_url)
     for site in (alice, bob):
         site.folder.mkdir(mode=0o700)
     create_link_secret(alice.folder / "link.secret")

@@ -1,4 +1,4 @@
-"""The classical half of the demo: two more processes, each with its modem, pool and TLS."""
+"""The classical half of the demo: two more processes, each with its device, pool and TLS."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class Server:
     address: str
     yardstick: str
     certificate: str
+    link: str
 
 
 def start_server(
     stack: ExitStack, alice: DemoSite, bob: DemoSite, settings: DemoSettings
 ) -> Server:
     """Start bob's TLS server, and tell alice's configuration where its pool listens."""
-    sizes = {"block_size": settings.block_size, "keys": settings.pool_keys}
-    bob.configure(alice.name, "tcp://127.0.0.1:0", listen=True, **sizes)
+    _configure(bob, alice, "tcp://127.0.0.1:0", settings, listen=True)
     arguments = ("--echo", "--yardstick", str(settings.handshakes))
     child = start_child(stack, "bob", _command("serve", bob, *arguments), bob.log)
     facts = child.read(_PATIENCE)
-    alice.configure(bob.name, facts["link"], listen=False, **sizes)
+    _configure(alice, bob, facts["link"], settings, listen=False)
     certificate = alice.folder / "yardstick.pem"
     certificate.write_text(facts["certificate"])
-    return Server(facts["listening"], facts["yardstick"], str(certificate))
+    return Server(facts["listening"], facts["yardstick"], str(certificate), facts["link"])
 
 
 def exchange(alice: DemoSite, server: Server, settings: DemoSettings) -> dict[str, Any]:
@@ -48,14 +48,28 @@ def exchange(alice: DemoSite, server: Server, settings: DemoSettings) -> dict[st
     return _run_client(alice, server.address, "--bytes", size, "--stock", stock)
 
 
-def drain(alice: DemoSite, server: Server, settings: DemoSettings) -> dict[str, Any]:
-    """Let alice time handshakes, then connect until no key is left; return her report."""
+def drain(alice: DemoSite, bob: DemoSite, server: Server, settings: DemoSettings) -> dict[str, Any]:
+    """Let alice, who has no device now, time handshakes, then connect until no key is left."""
+    _configure(alice, bob, server.link, settings, listen=False, refill=False)
     return _run_client(
         alice,
         server.address,
         *("--yardstick", server.yardstick, "--certificate", server.certificate),
         *("--handshakes", str(settings.handshakes), "--until-exhausted"),
     )
+
+
+def _configure(
+    site: DemoSite,
+    other: DemoSite,
+    link: str,
+    settings: DemoSettings,
+    *,
+    listen: bool,
+    refill: bool = True,
+) -> None:
+    sizes = {"block_size": settings.block_size, "keys": settings.pool_keys}
+    site.configure(other.name, link, listen=listen, refill=refill, **sizes)
 
 
 def _run_client(alice: DemoSite, *arguments: str) -> dict[str, Any]:
