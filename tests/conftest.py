@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 SYSTEM_PARTS = {
+    "ser2net": "apt install ser2net",
     "openssl": "apt install openssl",
     "vpcd-config": "apt install pcscd vsmartcard-vpcd",
     "qemu-system-x86_64": "apt install qemu-system-x86 busybox-static kmod",
