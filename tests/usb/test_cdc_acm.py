@@ -101,6 +101,19 @@ def test_bytes_go_both_ways_and_empty_packets_nowhere(port: Any, stream: Listene
         port.read(NOTIFY, 16, 20)
 
 
+def test_the_bus_is_woken_by_what_the_stream_sends(firmware: CdcAcm, stream: Listener) -> None:
+    woken: list[None] = []
+    firmware.attach(lambda: woken.append(None))
+    stream.send(b"news")
+    assert len(woken) == 1
+
+
+def test_a_reset_closes_the_port(port: Any, firmware: CdcAcm) -> None:
+    port.ctrl_transfer(TO, 0x22, 3, 0, b"")
+    port.reset()
+    assert (firmware.dtr, firmware.rts) == (False, False)
+
+
 def test_what_a_closed_port_had_waiting_is_gone(port: Any, stream: Listener) -> None:
     port.ctrl_transfer(TO, 0x22, 1, 0, b"")
     stream.send(b"stale")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import errno
 import threading
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import usb.util
 
 from qkd_hal_firmware_mocks.usb import descriptors
 from qkd_hal_firmware_mocks.usb.descriptors import DescriptorError
-from qkd_hal_firmware_mocks.usb.function import UsbDescriptors
+from qkd_hal_firmware_mocks.usb.function import Nak, UsbDescriptors
 from qkd_hal_firmware_mocks.usb.loop_back import LoopBack
 from qkd_hal_firmware_mocks.usb.virtual_bus import VirtualBus
 
@@ -72,7 +73,9 @@ def test_no_driver_is_attached_where_none_fits(bus: VirtualBus) -> None:
 
 
 def test_an_unconfigured_device_takes_a_configuration(bus: VirtualBus) -> None:
-    device = find(bus, bus.plug(LoopBack(), configured=False))
+    firmware = LoopBack()
+    device = find(bus, bus.plug(firmware, configured=False))
+    assert firmware.resets == 1
     with pytest.raises(usb.core.USBError):
         device.get_active_configuration()
     device.set_configuration()
@@ -126,6 +129,10 @@ def test_standard_requests_tell_the_state(bus: VirtualBus) -> None:
     assert usb.control.get_configuration(device) == 1
     assert usb.control.get_interface(device, 0) == 0
     assert errno_of(lambda: usb.util.get_string(device, 77)) == errno.EPIPE
+    assert errno_of(lambda: device.ctrl_transfer(0x00, 9, 2)) == errno.EPIPE
+    with pytest.raises(usb.core.USBError):
+        device.ctrl_transfer(0xC0, 99, 0, 0, 1)
+    assert device.ctrl_transfer(0x82, 0, 0, 0, 2).tobytes() == b"\0\0"  # endpoint 0 is not halted
     qualifier = 6  # only devices that know another speed have one
     assert errno_of(lambda: usb.control.get_descriptor(device, 10, qualifier, 0)) == errno.EPIPE
 
@@ -143,7 +150,7 @@ def test_two_threads_read_two_endpoints_while_a_third_writes(bus: VirtualBus) ->
         reader.start()
     device.write(OUT, b"for both")
     for reader in readers:
-        reader.join()
+        reader.join(5)  # half of what a reader would wait that nobody wakes
     assert got == {IN: b"for both", BELL: (8).to_bytes(4, "little")}
 
 
@@ -211,3 +218,50 @@ def test_alternate_settings_have_their_own_endpoints(bus: VirtualBus) -> None:
     assert usb.control.get_interface(device, 0) == 1
     firmware.say(b"alternate")
     assert device.read(IN, 64).tobytes() == b"alternate"
+    usb.control.set_feature(device, usb.control.ENDPOINT_HALT, device[0][(0, 1)][0])
+    device.set_interface_altsetting(0, 1)
+    firmware.say(b"no halt survives a new setting")
+    assert device.read(IN, 64)
+    usb.util.release_interface(device, 0)
+    device.set_configuration(1)
+    assert usb.control.get_interface(device, 0) == 0
+
+
+def test_a_handle_that_forgot_to_claim_claims_by_its_first_transfer(bus: VirtualBus) -> None:
+    plugged = bus.plug(LoopBack())
+    first, second = bus.backend.open_device(plugged), bus.backend.open_device(plugged)
+    bus.backend.bulk_write(first, OUT, 0, array.array("B", b"x"), 1000)
+    assert errno_of(lambda: bus.backend.claim_interface(second, 0)) == errno.EBUSY
+
+
+def test_no_time_out_waits_for_ever(bus: VirtualBus) -> None:
+    firmware = LoopBack()
+    device = find(bus, bus.plug(firmware))
+    later = threading.Timer(0.05, firmware.say, args=(b"at last",))
+    later.start()
+    assert device.read(IN, 512, 0).tobytes() == b"at last"
+    later.join()
+
+
+def test_an_unplugged_firmware_hears_nothing_more(bus: VirtualBus) -> None:
+    class Deaf(LoopBack):
+        offered = 0
+
+        def receive(self, endpoint: int, data: bytes) -> None:
+            self.offered += 1
+            called.set()
+            raise Nak
+
+    called = threading.Event()
+    firmware = Deaf()
+    plugged = bus.plug(firmware)
+    device = find(bus, plugged)
+    got: list[int | None] = []
+    writer = threading.Thread(
+        target=lambda: got.append(errno_of(lambda: device.write(OUT, b"x", 10_000)))
+    )
+    writer.start()
+    called.wait()
+    bus.unplug(plugged)
+    writer.join()
+    assert (got, firmware.offered) == ([errno.ENODEV], 1)

@@ -100,8 +100,6 @@ class StandardRequests:
     def _get_descriptor(self, setup: Setup) -> bytes:
         kind, index = divmod(setup.value, 256)
         descriptors = self._function.descriptors
-        if setup.request_type & _RECIPIENT_MASK:
-            raise Stall
         if kind == _STRING:
             return self._string(index)
         if index or kind not in (_DEVICE, _CONFIGURATION):

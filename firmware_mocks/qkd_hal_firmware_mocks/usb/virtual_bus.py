@@ -96,7 +96,7 @@ class PluggedDevice:
         waiting = True
         while transfer.status is None:
             seen = self._changes  # before the look, so that no change is missed
-            self._poll()
+            self._poll(transfer)
             if transfer.status is None and not self.present:
                 transfer.status = errno.ENODEV
             if transfer.status is None and not waiting:
@@ -104,10 +104,10 @@ class PluggedDevice:
             if transfer.status is None:
                 waiting = self._wait(seen, deadline)
 
-    def _poll(self) -> None:
+    def _poll(self, own: Transfer) -> None:
         with self._lock:
             ended = self._controller.poll() if self.present else []
-        if len(ended) > 1:  # among them another thread's
+        if any(each is not own for each in ended):  # another thread waits for it
             self._wake()
 
     def _wait(self, seen: int, deadline: float | None) -> bool:
