@@ -70,7 +70,7 @@ class Disturbable(Protocol):
     def fault(self, end: str, name: str | None) -> None:
         """Begin the fault *name*, one of :attr:`faults`, in place of any other; ``None`` ends it.
 
-        Holds for a connection that is open as well as for later ones.
+        In effect when it returns, for a connection that is open as well as for later ones.
         """
         ...
 

@@ -98,8 +98,13 @@ class ModemPair:
 
     def fault(self, end: str, name: str | None) -> None:
         """Let the process of ``alice`` or ``bob`` stall, or go on."""
-        if end in self.processes:
-            os.kill(self.processes[end], signal.SIGSTOP if name else signal.SIGCONT)
+        number = self.processes.get(end)
+        if number is not None and name:
+            os.kill(number, signal.SIGSTOP)
+            # The signal needs a moment, in which the modem still answers.
+            os.waitid(os.P_PID, number, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        elif number is not None:
+            os.kill(number, signal.SIGCONT)
 
     def _start(self, eve_fraction: float | None, classical_tap: Callable[[str], str]) -> None:
         secrets = [self._directory / f"{site}.secret" for site in ("alice", "bob")]
