@@ -42,27 +42,28 @@ from qkd_hal.testing.conformance.status import Status
 __all__ = ["Conformance", "DeviceConformance", "FullConformance", "Pair"]
 
 
+# pytest runs the checks of the last base first: who a device is before what it can stand.
 class DeviceConformance(
-    Identity,
-    Status,
-    LifeCycle,
-    Sessions,
-    Keys,
-    LookUp,
-    OneDelivery,
-    Capabilities,
-    Deadlines,
-    Closing,
-    ErrorTree,
-    Leaks,
-    Resources,
-    Forking,
     Awaiting,
+    Forking,
+    Resources,
+    Leaks,
+    ErrorTree,
+    Closing,
+    Deadlines,
+    Capabilities,
+    OneDelivery,
+    LookUp,
+    Keys,
+    Sessions,
+    LifeCycle,
+    Status,
+    Identity,
 ):
     """One check per promise of :class:`~qkd_hal.sources.KeyDriver`, on devices that are well."""
 
 
-class FullConformance(DeviceConformance, Faults):
+class FullConformance(Faults, DeviceConformance):
     """The same, and what a driver makes of stalls, faults and a pulled plug.
 
     Override the fixture ``disturb`` as well, with a

@@ -61,7 +61,8 @@ def refused(*errors: type[BaseException], otherwise: str, match: str = "") -> It
         yield
     except errors as error:
         told = str(error)
-    assert told is not None, otherwise
+    if told is None:
+        pytest.fail(otherwise)
     assert match in told, f"{told:.200} does not mention {match}"
 
 
