@@ -28,9 +28,9 @@ _HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-
 class DeviceURL:
     """A device's address: ``scheme://authority/path?query`` or ``scheme:path?query``.
 
-    ``path`` and the values of ``query`` are percent-decoded; ``text`` is what was written,
-    for schemes that have finer rules (``pkcs11:``, RFC 7512). ``authority`` is ``host:port``
-    for what listens on a network, ``VID:PID`` for USB.
+    ``path`` and the values of ``query`` are percent-decoded, but for a path of ``pkcs11:``,
+    which may name bytes that are no text (RFC 7512); ``text`` is what was written.
+    ``authority`` is ``host:port`` for what listens on a network, ``VID:PID`` for USB.
     """
 
     text: str
@@ -57,7 +57,8 @@ class DeviceURL:
         for name in query.keys() & _SECRETS:
             raise _no_secret(f"the query value {name}")
         scheme = match["scheme"].lower()
-        return cls(text, scheme, authority, _decoded(match["path"]), MappingProxyType(query))
+        path = match["path"] if scheme == "pkcs11" else _decoded(match["path"])
+        return cls(text, scheme, authority, path, MappingProxyType(query))
 
     @property
     def host(self) -> str:

@@ -19,6 +19,7 @@ from qkd_hal.registry import DeviceURL
         ("serial+rfc2217://host:4000", "serial+rfc2217", "host:4000", "", {}),
         ("usb://16c0:05df/SN%2F1", "usb", "16c0:05df", "/SN/1", {}),
         ("pkcs11:token=a;object=b", "pkcs11", "", "token=a;object=b", {}),
+        ("pkcs11:id=%FF%00?module-path=/a%20b", "pkcs11", "", "id=%FF%00", {"module-path": "/a b"}),
         ("etsi014+https://kme:443/BOB", "etsi014+https", "kme:443", "/BOB", {}),
         (
             "BB84+tcp://[::1]:7101?credential=/a+b%20c",
