@@ -462,6 +462,30 @@ def test_a_flood_of_frames_ends_at_the_deadline() -> None:
     assert time.monotonic() - begin < 1
 
 
+def test_every_request_fits_the_smallest_frame_that_a_box_may_ask_for() -> None:
+    box, client = opened([])
+    lengths: list[int] = []
+    send = box.send
+
+    def measured(frame: bytes, deadline: Deadline) -> None:
+        lengths.append(len(frame))
+        send(frame, deadline)
+
+    box.send = measured  # type: ignore[method-assign]
+    peer, out = "p" * 64, memoryview(bytearray(1 << 20))
+    calls: list[Callable[[], object]] = [
+        lambda: client.reserve(peer, 1 << 20, 16, Deadline(0)),
+        lambda: client.agree(peer, ID, Deadline(0)),
+        lambda: client.fetch(peer, ID, 1 << 52, out, Deadline(0)),
+        lambda: client.confirm(peer, ID, 1 << 52, Deadline(0)),
+    ]
+    for call in calls:
+        with pytest.raises(DeadlineError):
+            call()
+    assert len(lengths) == len(calls)
+    assert max(lengths) <= 256
+
+
 def test_round_trips_are_learned() -> None:
     trips = RoundTrips()
     assert trips.patience == 0.25

@@ -27,7 +27,10 @@ _KEEPALIVE: Final = (  # a server that vanished without a word is given up after
 
 
 class TcpLine(FdLine):
-    """A connection to *host* and *port*."""
+    """A connection to *host* and *port*.
+
+    A name is looked up by the system's resolver, which nothing wakes: ``close()`` waits for it.
+    """
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__()
