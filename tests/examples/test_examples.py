@@ -10,6 +10,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 TESTED_ELSEWHERE = {
     "tls_client.py": "tests/tls/test_examples.py",
     "tls_server.py": "tests/tls/test_examples.py",
+    "fill_tokens.py": "tests/drivers/pkcs11_token/test_pkcs11_example.py",
     "tls_over_devices.py": "tests/examples/test_tls_over_devices.py",
     "write_a_driver": "tests/device/test_third_party_driver.py",
 }
