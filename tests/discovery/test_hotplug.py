@@ -188,6 +188,14 @@ def test_messages_that_the_kernel_had_to_drop_are_a_reason_to_look(mocker: Mocke
         hotplug._drop_messages(full)
 
 
+@pytest.mark.timeout(10)
+def test_a_kernel_that_never_stops_talking_is_left_talking(mocker: MockerFixture) -> None:
+    talking = mocker.Mock(spec=socket.socket)
+    talking.recv.return_value = b"change"
+    hotplug._drop_messages(talking)
+    assert talking.recv.call_count > 100
+
+
 @pytest.mark.parametrize("interval", [0, -1, float("nan")])
 def test_an_interval_is_above_zero(interval: float) -> None:
     with pytest.raises(UsageError, match="interval"):

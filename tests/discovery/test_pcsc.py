@@ -14,6 +14,8 @@ from qkd_hal_firmware_mocks.token.medium import MemoryMedium
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pytest_mock import MockerFixture
+
     from qkd_hal.discovery import DiscoveredDevice
     from qkd_hal_firmware_mocks.token.pcscd import PcscDaemon
 
@@ -32,12 +34,16 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.needs("vpcd-config")
-def test_an_empty_reader_is_unknown_and_says_so(pcsc_daemon: PcscDaemon) -> None:
+def test_an_empty_reader_is_unknown_and_says_so(
+    pcsc_daemon: PcscDaemon, mocker: MockerFixture
+) -> None:
     wait_for(lambda: not in_slot(0).usable)
     found = in_slot(0)
     assert found.url == "token+pcsc:///QKD%20key%20token%20mock%2000%2000"
     assert (found.known, found.reason) == (False, "no card is in this reader")
+    release = mocker.spy(scard, "SCardReleaseContext")
     assert pcsc_daemon.slots == len(discover())
+    assert release.call_count == 1
 
 
 @pytest.mark.needs("vpcd-config")

@@ -112,6 +112,11 @@ def test_texts_of_a_device_cannot_steer_a_terminal(machine: Machine) -> None:
     assert box.url.isprintable()
 
 
+def test_a_text_that_is_not_utf8_is_shown_as_far_as_it_goes(machine: Machine) -> None:
+    (machine.usb((0x1234, 0x5678), BOX) / "product").write_bytes(b"Link\xff\n")
+    assert found(machine)[0].model == "Link\N{REPLACEMENT CHARACTER}"
+
+
 def test_without_right_the_cure_is_the_udev_rule(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,7 +24,7 @@ from qkd_hal.errors import (
     ProtocolError,
     QKDError,
 )
-from qkd_hal.keys import KeyId, Origin
+from qkd_hal.keys import KeyId, Origin, Provenance
 from qkd_hal.recording import pseudonym, read_recording, recorded
 from qkd_hal.registry import open_device
 from tests.device.conftest import ALL, DerivingDriver, Link, MemoryDriver
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from qkd_hal.device import QKDSession
+    from qkd_hal.sources import Deadline, DeviceInfo
 
 URL = DeviceURL.parse("bb84+tcp://192.0.2.7:7101?credential=/home/eve/client.curve")
 
@@ -231,6 +233,39 @@ def test_both_ends_replay_to_one_key_that_is_not_the_recorded_one(
         ours, theirs = exchange(Ends(alice, bob))
     assert ours == theirs
     assert ours != recorded_key
+
+
+class RealDriver(MemoryDriver):
+    """Says that its keys are real."""
+
+    def open(self, deadline: Deadline) -> DeviceInfo:
+        provenance = Provenance(Origin.HARDWARE, ("relay",))
+        return replace(super().open(deadline), provenance=provenance)
+
+
+def test_what_replays_a_real_box_is_simulated(tmp_path: Path) -> None:
+    driver = RealDriver(Link(), "alice", "bob")
+    with QKDDevice(recorded(driver, tmp_path / "r", URL), name="it") as device:
+        assert not device.info.provenance.simulated
+    with open_device(f"replay://{tmp_path}/r") as device:
+        assert device.info.provenance == Provenance(Origin.SIMULATED, ("relay",))
+
+
+def test_a_replayed_device_that_was_lost_goes_on_where_it_was(tmp_path: Path) -> None:
+    driver = MemoryDriver(Link(), "alice", "bob")
+    driver.fail("status", DeviceLostError("unplugged"))
+
+    def lose(device: QKDDevice) -> None:
+        with pytest.raises(DeviceLostError, match="unplugged"):
+            device.status()
+        device.init()
+        assert device.status() == driver.health
+
+    with QKDDevice(recorded(driver, tmp_path / "r", URL), name="it") as device:
+        lose(device)
+    with open_device(f"replay://{tmp_path}/r") as device:
+        (tmp_path / "r").unlink()
+        lose(device)
 
 
 def test_streams_replay_as_one_sequence(pair: Ends, tmp_path: Path) -> None:
