@@ -55,6 +55,18 @@ def test_the_fixture_gives_two_ends_of_one_link(qkd_link: QKDLink) -> None:
     assert qkd_link.alice.info.provenance.simulated
 
 
+def test_the_fixture_gives_boxes_to_break(qkd_box: QKDLink) -> None:
+    qkd_box.unplug("alice")
+    with pytest.raises(DeviceLostError):
+        qkd_box.alice.status()
+    qkd_box.plug("alice")
+    qkd_box.alice.init()
+    with qkd_box.alice.start() as ours:
+        ours.connect()
+        key = qkd_box.bob.get_key_by_id(ours.key_id, qkd_box.alice.info.site)
+        assert key.matches(ours.get_key())
+
+
 def test_an_unknown_emulator_names_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match="known are bb84"):
         QKDLink("abacus")

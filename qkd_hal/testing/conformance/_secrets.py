@@ -48,7 +48,7 @@ class Needle:
             if id(item) in seen or isinstance(item, _ELSEWHERE):
                 continue
             seen.add(id(item))
-            if isinstance(item, bytes | bytearray | memoryview) and self._key in bytes(item):
+            if isinstance(item, bytes | bytearray) and self._key in item:
                 return True
             heap.extend(gc.get_referents(item))
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from pathlib import Path
@@ -14,7 +13,7 @@ from qkd_hal.testing.conformance._ends import End
 __all__ = ["Resources"]
 
 _OPENINGS = 4
-_FILES = Path("/proc/self/fd") if os.path.isdir("/proc/self/fd") else Path("/dev/fd")  # noqa: PTH112
+_FILES = next(path for path in map(Path, ("/proc/self/fd", "/dev/fd")) if path.is_dir())
 
 
 class Resources(Conformance):
