@@ -217,3 +217,14 @@ def test_keys_are_stored_all_or_none() -> None:
         memory.add(twice)
     assert memory.find(b"2" * 16) is None
     memory.close()
+
+
+def test_a_key_that_the_peer_could_not_store_is_not_given_out() -> None:
+    with BoxPair(make_settings(PSKS), stored=STORED) as pair:
+        alice = Host(pair.alice.feed, PSKS[0], "bob")
+        alice.open()
+        pair.bob.keys._memory.close()
+        with pytest.raises(RefusedError) as error:
+            alice.do("RESERVE", size=32, count=1, token=bytes(16))
+        assert error.value.code == 32
+        assert not pair.alice.keys._own

@@ -202,6 +202,7 @@ def test_a_tcp_box_is_unplugged_and_comes_back_at_its_port() -> None:
             assert json.loads(process.stdout.readline()) == {"done": what}
 
         with socket.create_connection((host, int(port)), SECONDS) as open_line:
+            Host(Wire(open_line.fileno()).exchange, psk(ready["ends"]["bob"]), "alice").open()
             order("unplug")
             assert open_line.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):

@@ -251,6 +251,33 @@ def test_a_token_reserves_once(host: Host) -> None:
     assert host.do("STATUS")["stored_bytes"] == before
 
 
+def test_a_token_belongs_to_its_session(box: BoxFirmware, host: Host) -> None:
+    asked = {"size": 32, "count": 1, "token": token()}
+    first = host.do("RESERVE", **asked)
+    host.open()
+    assert host.do("RESERVE", **asked) != first, "that key went with its session"
+
+
+def test_what_a_box_remembers_is_bounded(box: BoxFirmware, host: Host) -> None:
+    for _ in range(5000):
+        (key_id,) = box.keys.reserve(1, 1)
+        box.keys.confirm(key_id, 1)
+    assert len(box.keys._used_up._ids) == len(box.keys._used_up._order) == 4096
+    for _ in range(100):
+        reserve(host)
+    assert len(box.operations._tokens) == 64
+
+
+def test_keys_are_overwritten_where_they_lay(box: BoxFirmware, host: Host) -> None:
+    used, forgotten = reserve(host, count=2)
+    buffers = [held.material for held in box.keys._own.values()]
+    assert all(map(any, buffers))
+    host.do("CONFIRM", id=used, end=32)
+    assert not any(buffers[0])
+    host.do("BYE")
+    assert not any(buffers[1]), forgotten
+
+
 def test_what_a_box_cannot_do_has_its_code(box: BoxFirmware, host: Host) -> None:
     (key_id,) = reserve(host)
     fetch = {"offset": 0, "size": 32}
