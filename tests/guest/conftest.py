@@ -23,7 +23,11 @@ SECONDS = 400.0  # for a shared machine that stalls; a quarter of it is what the
 CANNOT_BUILD = 3
 NO_GUEST = "this machine builds no guest"
 
-SHARED = ["tests/usb/test_transfers.py", "tests/usb/test_quantis.py"]
+SHARED = [
+    "tests/usb/test_transfers.py",
+    "tests/usb/test_quantis.py",
+    "tests/usb/test_usb_box.py",
+]
 """Tests that also run on this machine, and take `usb_world`."""
 
 collect_ignore = [] if IN_GUEST else ["inside"]
