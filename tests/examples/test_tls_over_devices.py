@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from qkd_hal.device_url import DeviceURL
 from qkd_hal.emulators import start_emulator
 from qkd_hal_drivers import _usb
 from qkd_hal_firmware_mocks.boxlink import BoxPair
 from qkd_hal_firmware_mocks.boxlink.pair import make_settings
 from qkd_hal_firmware_mocks.boxlink.usb import BoxUsb
+from tests.drivers.serial_box.servers import PortManagerServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,3 +70,16 @@ def test_keyed_by_usb_boxes(
             usb_world.plug(BoxUsb(box))
         urls = [f"usb://1209:0001/MOCK-{end}?credential={credential}" for end in ("ALICE", "BOB")]
         session(*urls)
+
+
+def test_keyed_by_a_box_behind_a_serial_server(
+    serial_boxes: Any, session: Callable[[str, str], None]
+) -> None:
+    alice = DeviceURL.parse(serial_boxes.alice_url)
+    server = PortManagerServer(alice.path)
+    try:
+        credential = alice.query["credential"]
+        url = f"serial+rfc2217://127.0.0.1:{server.port}?credential={credential}"
+        session(url, serial_boxes.bob_url)
+    finally:
+        server.close()

@@ -8,10 +8,13 @@ import pytest
 
 from qkd_hal import open_device
 from qkd_hal.errors import DeadlineError, DeviceError, DevicePermissionError, QKDError
+from qkd_hal.sources import Deadline
 from qkd_hal_drivers import _usb
+from qkd_hal_drivers.usb_box.transport import UsbTransport
 from qkd_hal_firmware_mocks.boxlink import BoxPair
 from qkd_hal_firmware_mocks.boxlink.pair import make_settings
 from qkd_hal_firmware_mocks.boxlink.usb import BoxUsb
+from qkd_hal_firmware_mocks.usb.function import Nak
 from qkd_hal_firmware_mocks.usb.virtual_bus import VirtualBus
 
 if TYPE_CHECKING:
@@ -75,6 +78,43 @@ def test_packets_without_an_end_do_not_hold_a_call(
         box.endless = True
         with pytest.raises((DeadlineError, DeviceError)):
             device.status(timeout=0.3)
+
+
+def test_a_frame_that_fills_its_packets_ends(bus: VirtualBus, pair: BoxPair) -> None:
+    """Without the zero-length packet the box would take the next frame for its rest."""
+    box = BoxUsb(pair.alice)
+    bus.plug(box)
+    taken: list[int] = []
+    box.server.serve = lambda frame: taken.append(len(frame))  # type: ignore[method-assign]
+    transport = UsbTransport((0x1209, 1), "", "usb://1209:0001")
+    transport.open(Deadline(1))
+    for size in (511, 512, 513, 1024):
+        transport.send(bytes(size), Deadline(1))
+    transport.close()
+    assert taken == [511, 512, 513, 1024]
+
+
+def test_a_box_that_takes_nothing_is_given_up_in_time(
+    bus: VirtualBus, pair: BoxPair, url: str
+) -> None:
+    box = _Full(pair.alice)
+    bus.plug(box)
+    with open_device(url) as device:
+        box.full = True
+        with pytest.raises(DeadlineError):
+            device.status(timeout=0.3)
+        box.full = False
+        assert device.status().stored_keys
+
+
+class _Full(BoxUsb):
+    full = False
+
+    def receive(self, endpoint: int, data: bytes) -> None:
+        """Take nothing."""
+        if self.full:
+            raise Nak
+        super().receive(endpoint, data)
 
 
 class _Endless(BoxUsb):
