@@ -1,0 +1,26 @@
+"""A filled pair of key tokens keeps the promises of every key device, over CCID and PC/SC."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qkd_hal import open_device
+from qkd_hal.testing.conformance import DeviceConformance, Pair
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.drivers.usb_token.conftest import UsbTokens
+
+
+class TestOverCcid(DeviceConformance):
+    """On the virtual bus, or in the guest on a real one."""
+
+    serial_numbers = frozenset({"TOKEN-ALICE", "TOKEN-BOB"})
+
+    @pytest.fixture
+    def pair(self, tokens: UsbTokens) -> Iterator[Pair]:
+        with open_device(tokens.url("alice")) as alice, open_device(tokens.url("bob")) as bob:
+            yield alice, bob
