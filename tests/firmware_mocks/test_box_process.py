@@ -234,6 +234,14 @@ def test_the_link_and_the_ready_file_are_where_they_were_asked(tmp_path: Path) -
     assert not home.exists()
 
 
+def test_boxes_without_orders_go_on() -> None:
+    with mock("serial", "--control") as (process, _):
+        assert process.stdin is not None
+        process.stdin.close()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+
+
 @pytest.mark.parametrize("control", [(), ("--control",)])
 def test_boxes_end_with_their_parent(control: tuple[str, ...]) -> None:
     with mock("serial", "--die-with-parent", *control) as (process, _):

@@ -185,6 +185,17 @@ def test_a_forged_frame_does_not_move_the_counter(box: BoxFirmware, host: Host) 
     assert box.feed(good)
 
 
+def test_a_sealed_frame_too_short_for_a_seal_is_not_opened(
+    box: BoxFirmware, host: Host, clock: Clock
+) -> None:
+    head = host.request("INFO")[:7]
+    for size in range(25):
+        clock.now += 1
+        (hint,) = box.feed(finish(head, bytes(size)))
+        assert host.read_clear(hint)[1]["code"] == 4
+    host.do("INFO")
+
+
 def test_every_bit_of_a_sealed_frame_is_guarded(box: BoxFirmware, host: Host, clock: Clock) -> None:
     good = host.request("INFO")
     for bit in range(8, 8 * (len(good) - 4)):
