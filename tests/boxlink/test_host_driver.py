@@ -264,6 +264,18 @@ def test_an_unknown_key_is_not_found(ends: Ends) -> None:
 # The credential
 
 
+def test_the_psk_is_overwritten(
+    ends: Ends, credential: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content, psk = bytearray(credential.read_bytes()), bytearray(PSK)
+    monkeypatch.setattr("qkd_hal_drivers.boxlink.credential.read_private", lambda *_, **__: content)
+    assert load_psk("file") == PSK
+    assert not any(content)
+    monkeypatch.setattr(driver_module, "load_psk", lambda _: psk)
+    ends.alice.open(Deadline(LONG))
+    assert not any(psk)
+
+
 def test_a_credential_is_found_by_the_environment(
     credential: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

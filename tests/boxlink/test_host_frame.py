@@ -101,8 +101,9 @@ def test_what_is_too_long_is_skipped_and_not_stored(at_once: int) -> None:
         assert receiver.feed(flood[start : start + at_once]) == []
         assert len(receiver._rest) <= LONGEST + 2
     assert receiver.unfinished
-    assert receiver.feed(b"\0") == []
-    assert receiver.feed(for_stream(b"next")) == [b"next"]
+    assert receiver.feed(b"\2x\0") == []  # the tail of what was too long is no frame
+    assert receiver.feed(b"\5ne") == []
+    assert receiver.feed(b"xt\0") == [b"next"]
 
 
 def test_a_frame_of_the_longest_length_passes_and_a_longer_one_does_not() -> None:

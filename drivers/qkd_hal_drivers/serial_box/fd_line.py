@@ -9,7 +9,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Final, Protocol
 
 from qkd_hal.errors import DeadlineError
-from qkd_hal_drivers.serial_box.line import ByteLine
+from qkd_hal_drivers.serial_box.line import SLICE, ByteLine
 
 if TYPE_CHECKING:
     from qkd_hal.sources import Deadline
@@ -81,10 +81,11 @@ class FdLine(ByteLine):
 
     def _wait(self, poller: select.poll, deadline: Deadline) -> bool:
         """Wait for the descriptor; ``False`` once the time is up."""
-        left = deadline.remaining()
-        ready = poller.poll(None if left is None else math.ceil(left * 1000))
-        self._require_open()
-        return bool(ready)
+        while True:
+            ready = poller.poll(math.ceil(1000 * (deadline.remaining(SLICE) or 0)))
+            self._require_open()
+            if ready or deadline.expired:
+                return bool(ready)
 
     def _wake(self) -> None:
         if self._pipe is not None:

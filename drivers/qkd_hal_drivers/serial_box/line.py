@@ -17,7 +17,10 @@ from qkd_hal.errors import DeviceClosedError, DeviceLostError, QKDError
 if TYPE_CHECKING:
     from qkd_hal.sources import Deadline
 
-__all__ = ["FAULTS", "ByteLine"]
+__all__ = ["FAULTS", "SLICE", "ByteLine"]
+
+SLICE: Final = 0.25
+"""Seconds of one wait. A Ctrl-C that comes just before it begins is heard when it ends."""
 
 FAULTS: Final = (OSError, termios.error, ValueError)
 """What an operating system or pyserial raises (its SerialException is an OSError)."""
@@ -52,7 +55,7 @@ class ByteLine(ABC):
             except QKDError:
                 raise
             except FAULTS as error:
-                raise self._lost(error) from None
+                raise _lost(error) from None
             self._require_open()
             return data
 
@@ -69,7 +72,7 @@ class ByteLine(ABC):
             except QKDError:
                 raise
             except FAULTS as error:
-                raise self._lost(error) from None
+                raise _lost(error) from None
 
     def close(self) -> None:
         """Wake whoever waits and release everything; idempotent, from any thread."""
@@ -99,9 +102,9 @@ class ByteLine(ABC):
         if self._closed:
             raise DeviceClosedError("the line to the box was closed")
 
-    def _lost(self, error: Exception) -> DeviceLostError:
-        self._require_open()
-        return DeviceLostError(
-            f"the line to the box broke: {error}",
-            cure="Check the cable and the box's power, then call init()",
-        )
+
+def _lost(error: Exception) -> DeviceLostError:
+    return DeviceLostError(
+        f"the line to the box broke: {error}",
+        cure="Check the cable and the box's power, then call init()",
+    )

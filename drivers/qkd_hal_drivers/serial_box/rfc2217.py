@@ -6,19 +6,17 @@ import queue
 import socket
 import threading
 import warnings
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import serial.rfc2217
 
-from qkd_hal.errors import DeadlineError, DeviceNotFoundError
-from qkd_hal_drivers.serial_box.line import FAULTS, ByteLine
+from qkd_hal.errors import DeviceNotFoundError
+from qkd_hal_drivers.serial_box.line import FAULTS, SLICE, ByteLine
 
 if TYPE_CHECKING:
     from qkd_hal.sources import Deadline
 
 __all__ = ["Rfc2217Line"]
-
-_EVER: Final = 3600.0  # seconds; what "no deadline" is to a queue
 
 
 class _Port(serial.rfc2217.Serial):
@@ -69,6 +67,7 @@ class Rfc2217Line(ByteLine):
         self._fault: Exception | None = None
         self._handover = threading.Lock()
         self._negotiated = False
+        self._abandoned = False
 
     @property
     def what_to_check(self) -> str:
@@ -79,8 +78,8 @@ class Rfc2217Line(ByteLine):
         # In a thread of its own: pyserial negotiates with time-outs that add up to many seconds.
         opening = threading.Thread(target=self._negotiate, name="rfc2217 open", daemon=True)
         opening.start()
-        if not self._ready.wait(deadline.remaining()):
-            raise DeadlineError("no answer in time while negotiating with the serial server")
+        while not self._ready.wait(deadline.remaining(SLICE)):
+            deadline.check("negotiating with the serial server")
         if self._fault is not None:
             raise DeviceNotFoundError(
                 f"no serial server can be used at {self._host}, port {self._number}: {self._fault}",
@@ -94,14 +93,17 @@ class Rfc2217Line(ByteLine):
             self._fault = error
         with self._handover:
             self._negotiated = True
-            abandoned = self._closed
         self._ready.set()
-        if abandoned:
+        if self._abandoned:
             self._port.close()
 
     def _receive(self, deadline: Deadline) -> bytes:
-        left = deadline.remaining(_EVER)
-        return self._port.take(_EVER if left is None else left)
+        data = b""
+        while not data and not self._closed:
+            data = self._port.take(deadline.remaining(SLICE) or 0)
+            if deadline.expired:
+                break
+        return data
 
     def _transmit(self, data: bytes, deadline: Deadline) -> None:
         # The socket takes megabytes before it blocks; a box that takes none of them has
@@ -114,6 +116,6 @@ class Rfc2217Line(ByteLine):
 
     def _release(self) -> None:
         with self._handover:
-            if not self._negotiated:
-                return  # never opened, or the thread that still negotiates closes it
-        self._port.close()
+            self._abandoned = not self._negotiated  # the thread that negotiates then closes it
+        if not self._abandoned:
+            self._port.close()

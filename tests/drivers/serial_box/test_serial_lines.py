@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -277,20 +278,26 @@ def test_a_host_without_an_address(credential: Path) -> None:
     assert type(error) is DeviceNotFoundError
 
 
-def test_a_connection_that_is_never_taken_ends_at_the_deadline(credential: Path) -> None:
-    with socket.socket() as listener:
+@contextmanager
+def _full_listener() -> Iterator[int]:
+    """Give a TCP port that takes no more connections, and refuses none."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
-        number = listener.getsockname()[1]
-        waiting = [socket.socket() for _ in range(3)]
-        for one in waiting:
-            one.setblocking(False)
-            one.connect_ex(("127.0.0.1", number))
+        number: int = listener.getsockname()[1]
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(("127.0.0.1", number))
+        yield number
+
+
+def test_a_connection_that_is_never_taken_ends_at_the_deadline(credential: Path) -> None:
+    with _full_listener() as number:
         for scheme in ("serial+socket", "serial+rfc2217"):
             url = f"{scheme}://127.0.0.1:{number}?credential={credential}"
             assert isinstance(opened(url), DeadlineError)
-        for one in waiting:
-            one.close()
 
 
 def test_a_server_that_hangs_up_is_a_loss(tcp_box: TcpLine, credential: Path) -> None:
@@ -371,6 +378,36 @@ def test_closing_wakes_a_reader(lines: dict[str, Callable[[], ByteLine]], kind: 
     for call in (line.open, line.read, lambda within: line.write(b"", within)):
         with pytest.raises(DeviceClosedError):
             call(Deadline(1))
+
+
+@pytest.mark.parametrize("kind", ["tcp", "rfc2217"])
+def test_closing_wakes_an_opener(kind: str) -> None:
+    with _full_listener() as number:
+        tcp, rfc2217 = BoxTcpLine("127.0.0.1", number), Rfc2217Line("127.0.0.1", number, 9600)
+        line: ByteLine = tcp if kind == "tcp" else rfc2217
+        closing = threading.Timer(0.1, line.close)
+        closing.start()
+        with pytest.raises(DeviceClosedError):
+            line.open(Deadline(20))
+        closing.join()
+
+
+def test_closing_at_the_moment_of_opening_is_seen(
+    line: tuple[int, str], mocker: MockerFixture
+) -> None:
+    port = LocalPort(DeviceURL.parse(line[1]).path, 115200)
+    pipe = os.pipe
+
+    def closed_meanwhile() -> tuple[int, int]:
+        port._closed = True
+        return pipe()
+
+    mocker.patch("os.pipe", side_effect=closed_meanwhile)
+    made = mocker.spy(serial, "Serial")
+    with pytest.raises(DeviceClosedError):
+        port.open(Deadline(5))
+    made.assert_not_called()
+    port._release()
 
 
 @pytest.mark.parametrize("kind", ["port", "tcp", "rfc2217"])
