@@ -20,6 +20,7 @@ __all__ = ["FaultPlan", "FaultSpecError"]
 _ALWAYS = frozenset({"stall", "dribble", "unplug"})
 _SOMETIMES = 0.5  # how often any other fault strikes that goes on
 _NOTHING = "-"
+_LOGGED = 1 << 16  # requests
 
 
 class FaultSpecError(ValueError):
@@ -28,6 +29,8 @@ class FaultSpecError(ValueError):
 
 class FaultPlan:
     """Without arguments no fault comes but those that `begin` or `once` ask for.
+
+    ``log`` has what was drawn while the plan was active, the latest last.
 
     *script*: a name or ``-`` for each request, ``drop@FETCH`` waits for that operation;
     *seed* and *rate*: how likely each request meets one of *names*.
@@ -42,7 +45,7 @@ class FaultPlan:
         names: Sequence[str] = (),
     ) -> None:
         self.random = random.Random(seed)  # noqa: S311 - to be replayed
-        self.log: list[str] = []
+        self.log: deque[str] = deque(maxlen=_LOGGED)
         self._script = deque(script)
         self._rate = rate
         self._names = list(names)
@@ -76,6 +79,11 @@ class FaultPlan:
         seed, rate, names = _read_chances(parts, known)
         _check(names, known)
         return cls.seeded(seed, rate, names)
+
+    @property
+    def active(self) -> bool:
+        """Whether any request may meet a fault."""
+        return bool(self._script or self._standing or self._rate)
 
     def begin(self, name: str | None) -> None:
         """Let the fault *name* go on, in place of any other; ``None`` ends it."""

@@ -22,7 +22,7 @@ from qkd_hal_firmware_mocks.pacer import Pacer
 from tests.firmware_mocks.box_host import CHUNK, CODES, ERR, RSP, Host, finish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PSK = bytes(range(32))
 SECONDS = 5.0
@@ -292,7 +292,7 @@ def test_a_fault_goes_on_until_another_or_none() -> None:
     assert {plan.draw("INFO") for _ in range(9)} == {None}
 
 
-def run(seed: int) -> tuple[list[str], list[bytes]]:
+def run(seed: int) -> tuple[Sequence[str], list[bytes]]:
     """Return the faults and the answers of a run that *seed* disturbs."""
     names = BOX_FAULTS - {"delay", "dribble", "unplug"}  # the clock's, not the seed's
     pair = BoxPair(make_settings((PSK, PSK)), stored=1 << 20, seed=1)

@@ -209,6 +209,13 @@ def test_keys_that_nobody_asks_for_go_when_there_is_no_room() -> None:
     assert found == [False] * 1024 + [True] * (len(ids) - 1024)
 
 
+def test_a_stored_key_is_not_in_its_repr() -> None:
+    memory = KeyMemory(None)
+    memory.add([(b"1" * 16, 6, b"secret")])
+    assert "secret" not in repr(memory.find(b"1" * 16))
+    memory.close()
+
+
 def test_keys_are_stored_all_or_none() -> None:
     memory = KeyMemory(None)
     memory.add([(b"1" * 16, 1, b"k")])

@@ -280,6 +280,13 @@ def test_a_state_that_others_can_read_is_refused(tmp_path: Path) -> None:
     assert b"64 hexadecimal digits" in ended.stderr
 
 
+def test_a_state_serves_one_process(tmp_path: Path) -> None:
+    home = tmp_path / "state"
+    with SerialBoxPair(state=home), pytest.raises(RuntimeError, match="other boxes run on"):
+        SerialBoxPair(state=home)
+    SerialBoxPair(state=home).close()
+
+
 def test_an_emulator_that_cannot_start_says_why() -> None:
     begin = time.monotonic()
     with pytest.raises(RuntimeError, match="no such fault: fire"):

@@ -74,7 +74,7 @@ class BoxFirmware:
         self._send: Callable[[bytes], None] = _nobody
         self._session: Session | None = None
         self._opened_by: Secrets | None = None
-        self._next_hint = 0.0
+        self._last_hint = -_HINT_SECONDS
 
     def clock(self) -> float:
         """Return the box's time, in seconds."""
@@ -178,9 +178,10 @@ class BoxFirmware:
 
     def _hint(self, frame: Frame) -> list[bytes]:
         now = self.clock()
-        if frame.kind != REQ or now < self._next_hint:
+        # A clock that jumped back must not keep the box silent until it has caught up.
+        if frame.kind != REQ or 0 <= now - self._last_hint < _HINT_SECONDS:
             return []
-        self._next_hint = now + _HINT_SECONDS
+        self._last_hint = now
         body = _error_body(BoxError(Code.NO_SESSION, "no session"))
         return [finish(pack_header(ERR, 0, frame.sequence, frame.operation), body)]
 

@@ -27,6 +27,9 @@ class HeldKey(NamedTuple):
     mark: int
     material: bytes | bytearray
 
+    def __repr__(self) -> str:
+        return f"<HeldKey of {self.size} bytes from {self.mark}>"
+
 
 class KeyMemory:
     """The keys of one direction. *path* is created 0600; without one, nothing lasts."""

@@ -89,7 +89,7 @@ def run_boxes(
 def _home(stack: ExitStack, state: Path | None) -> Path:
     if state is None:
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="qkd-hal-mock-")))
-    return open_state(state)
+    return stack.enter_context(open_state(state))
 
 
 def _boxes(stack: ExitStack, home: Path, options: Options, max_chunk: int) -> list[BoxFirmware]:

@@ -57,7 +57,7 @@ class BoxServer:
 
     def serve(self, frame: bytes) -> None:
         """Take one frame of the host and send what answers it."""
-        fault = self._draw(frame)
+        fault = self._draw(frame) if self.plan.active else None
         if fault is not None and fault in self._own_faults:
             self._own_faults[fault]()
             fault = None

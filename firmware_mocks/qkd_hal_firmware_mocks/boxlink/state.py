@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["StateError", "open_state", "read_psk"]
@@ -17,16 +20,22 @@ class StateError(Exception):
     """The directory or a file in it is not as it must be."""
 
 
-def open_state(directory: Path) -> Path:
-    """Create *directory* as 0700 if need be, and return its absolute path.
+@contextmanager
+def open_state(directory: Path) -> Iterator[Path]:
+    """Create *directory* as 0700 if need be, and give its absolute path; hold it alone.
 
     Raises:
-        StateError: other users can look inside.
+        StateError: other users can look inside, or another process holds it.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if directory.stat().st_mode & 0o077:
         raise StateError(f"{directory} is open to other users; run: chmod 700 {directory}")
-    return directory.absolute()
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        _lock(descriptor, directory)
+        yield directory.absolute()
+    finally:
+        os.close(descriptor)
 
 
 def read_psk(path: Path) -> bytes:
@@ -43,6 +52,13 @@ def read_psk(path: Path) -> bytes:
     with os.fdopen(descriptor, "w") as file:
         file.write(psk.hex() + "\n")
     return psk
+
+
+def _lock(descriptor: int, directory: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StateError(f"other boxes run on {directory}; give these another") from None
 
 
 def _parse(path: Path) -> bytes:
