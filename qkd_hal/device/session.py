@@ -171,6 +171,10 @@ class QKDSession:
         try:
             self._require(call)
             yield
+        except QKDError as error:
+            error.device = error.device or self._runner.name
+            error.key_id = error.key_id or self.key_id
+            raise
         finally:
             self._turn_lock.release()
 
