@@ -48,10 +48,14 @@ class PtyLine:
 
     def close(self) -> None:
         """Unplug: the host's next read fails. Idempotent."""
-        self._stopped.set()
-        if self._thread.is_alive():
+        if not self._stopped.is_set():
+            self._stopped.set()
             self._wake()
             self._thread.join()
+            # Not in the thread: it may end before the wake, whose bytes another file would get.
+            with self._lock:
+                for end in (self._master, self._waker, self._alarm):
+                    os.close(end)
 
     def _send(self, data: bytes) -> None:
         with self._lock:
@@ -59,9 +63,8 @@ class PtyLine:
                 return
             sent = 0 if self._unsent else self._write(data)
             self._unsent += data[sent:]
-            waits = bool(self._unsent)
-        if waits:
-            self._wake()
+            if self._unsent:
+                self._wake()
 
     def _write(self, data: bytes) -> int:
         try:
@@ -81,8 +84,6 @@ class PtyLine:
                 self._step()
         finally:
             self._hang_up()
-            for end in (self._master, self._waker, self._alarm):
-                os.close(end)
 
     def _step(self) -> None:
         if self._connected:
