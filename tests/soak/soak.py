@@ -1,0 +1,98 @@
+"""Several players at once, each on a world of its own: while one waits, another plays."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from tests.soak.overheard import Overheard
+from tests.soak.player import Player
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.soak.player import World
+
+__all__ = ["SEED", "soak"]
+
+SEED = "QKD_HAL_SOAK_SEED"
+"""The environment variable with the seed of a soak to be repeated."""
+
+
+class _Run:
+    """One player's part; ``failure`` says what went wrong."""
+
+    def __init__(self, make: Callable[[int], World], seed: int, share: int) -> None:
+        self._make = make
+        self._seed = seed
+        self._share = share
+        self.outcomes: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
+        self.failure = ""
+        self.thread = threading.Thread(target=self._play, daemon=True)
+
+    def _play(self) -> None:
+        overheard = Overheard()
+        logger = logging.getLogger("qkd_hal")
+        logger.addHandler(overheard)
+        try:
+            world = self._make(self._seed)
+            try:
+                self._play_on(world, overheard)
+            finally:
+                world.close()
+        except BaseException as failure:
+            logging.getLogger("tests.soak").exception("the soak failed")
+            self.failure = self.failure or repr(failure)
+        finally:
+            logger.removeHandler(overheard)
+
+    def _play_on(self, world: World, overheard: Overheard) -> None:
+        player = Player(world, random.Random(self._seed), overheard)
+        try:
+            while player.done < self._share:
+                player.step()
+            player.recover()
+            world.ledger.check_order()
+            overheard.check(world.ledger.samples())
+        except BaseException as failure:
+            steps = "\n  ".join(player.trace)
+            self.failure = (
+                f"{failure!r}\nafter {player.done} calls, of which the last were\n  {steps}"
+            )
+            raise
+        finally:
+            player.close()
+            self.outcomes, self.faults = player.outcomes, Counter(world.faults())
+
+
+def soak(
+    make: Callable[[int], World], operations: int, worlds: int
+) -> tuple[Counter[str], Counter[str]]:
+    """Make *operations* calls on *worlds* worlds; return how they ended, and what struck.
+
+    Fails on the first byte, error or moment that is not as promised, and says by which seed
+    the same calls meet the same faults again.
+    """
+    seed = int(os.environ.get(SEED) or secrets.randbelow(1 << 32))
+    runs = [_Run(make, seed + number, -(-operations // worlds)) for number in range(worlds)]
+    for run in runs:
+        run.thread.start()
+    for run in runs:
+        run.thread.join()
+    failures = [run.failure for run in runs if run.failure]
+    assert not failures, f"{SEED}={seed} fails:\n" + "\n".join(failures)
+    outcomes: Counter[str] = sum((run.outcomes for run in runs), Counter())
+    return outcomes, sum((run.faults for run in runs), Counter())
+
+
+def check_variety(outcomes: Counter[str], faults: Counter[str], *, of_faults: int) -> None:
+    """Assert that the soak was none of refusals alone, and that most faults had their turn."""
+    for call in ("start", "join", "connect", "get", "look up", "derive", "status", "init", "close"):
+        assert outcomes[f"{call}: ok"] >= outcomes.total() / 1000, (call, outcomes)
+    assert len(faults) > 0.8 * of_faults, faults
