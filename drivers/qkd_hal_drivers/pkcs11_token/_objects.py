@@ -156,11 +156,10 @@ def take_copy(session: pkcs11.Session, uri: TokenUri, key: TokenKey) -> pkcs11.O
 
 
 def erase(session: pkcs11.Session, uri: TokenUri, key_id: KeyId) -> None:
-    """Destroy the peer's half *key_id*, if it is there; own halves go when they are reserved."""
+    """Destroy the key *key_id*, if it is there."""
     for key in list(scan(session, uri, key_id)):
-        if not key.label.own:
-            with suppress(*GONE):
-                key.handle.destroy()
+        with suppress(*GONE):
+            key.handle.destroy()
 
 
 def _read(uri: TokenUri, key: TokenKey) -> bytearray:

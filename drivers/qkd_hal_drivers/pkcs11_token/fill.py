@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qkd_hal.registry import DeviceURL
     from qkd_hal.sources import Deadline
 
-__all__ = ["Pkcs11Loader"]
+__all__ = ["Pkcs11Loader", "loader"]
 
 
 class Pkcs11Loader:
@@ -83,3 +83,12 @@ class Pkcs11Loader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def loader(url: DeviceURL, site: str, deadline: Deadline, pin: str | None) -> Pkcs11Loader:
+    """Return a loader of extractable keys, for ``qkd-hal token fill``.
+
+    Raises:
+        QKDError: as :class:`Pkcs11Loader`.
+    """
+    return Pkcs11Loader(url, site, deadline, pin=pin)

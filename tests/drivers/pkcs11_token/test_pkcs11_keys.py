@@ -253,6 +253,15 @@ def test_what_other_software_keeps_in_the_token_is_skipped(
         assert device.status().details == {"peer_keys": 3}
 
 
+def test_a_peer_cannot_name_a_key_that_is_ours_to_start_with(filled: TokenPair) -> None:
+    ours = filled.load("alice", OWN)
+    with open_device(filled.url("alice")) as device:
+        for give in (device.get_key_by_id, lambda key_id: device.start(key_id=key_id)):
+            with pytest.raises(KeyNotFoundError):
+                give(ours)
+        assert ours in {device.start().key_id for _ in range(4)}
+
+
 def test_a_key_that_is_there_twice_is_not_served(tokens: TokenPair) -> None:
     with tokens.session("alice") as session:
         twin = put(session, LABEL="qkd peer alice bob hardware")
