@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -11,7 +12,8 @@ from qkd_hal.private_files import create_private
 from qkd_hal_firmware_mocks.boxlink.byte_line import BoxLine
 from qkd_hal_firmware_mocks.boxlink.pair import BoxPair, make_settings
 from qkd_hal_firmware_mocks.boxlink.server import BOX_FAULTS
-from qkd_hal_firmware_mocks.boxlink.settings import STREAM_CHUNK
+from qkd_hal_firmware_mocks.boxlink.settings import STREAM_CHUNK, USB_CHUNK
+from qkd_hal_firmware_mocks.boxlink.usb import USB_FAULTS, BoxUsb
 from qkd_hal_firmware_mocks.faults import FaultPlan
 from qkd_hal_firmware_mocks.ports import pty_port, tcp_port
 from tests.soak.ledger import Ledger
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
     from qkd_hal.device import QKDDevice
     from qkd_hal_firmware_mocks.boxlink.box import BoxFirmware
     from qkd_hal_firmware_mocks.boxlink.server import BoxServer
+    from qkd_hal_firmware_mocks.usb.function import UsbFunction
+    from qkd_hal_firmware_mocks.usb.virtual_bus import Plugged, VirtualBus
 
-__all__ = ["BoxWorld", "serial_boxes"]
+__all__ = ["BoxWorld", "serial_boxes", "usb_boxes"]
 
 _RATE = 0.06  # of requests that meet a fault
 _SLOW = {"delay", "dribble", "endless", "garbage", "nak", "stall", "unplug"}
@@ -108,6 +112,40 @@ def serial_boxes(seed: int, directory: Path) -> BoxWorld:
         path = world.directory / name
         port = tcp_port(line, "127.0.0.1", 0) if seed % 2 else pty_port(line, path)
         world.put(name, port.url, line.server, port)
+    return world
+
+
+class _UsbPlug:
+    """The plug of *function* in *bus*."""
+
+    def __init__(self, bus: VirtualBus, function: UsbFunction) -> None:
+        self._bus = bus
+        self._function = function
+        self._lock = threading.Lock()
+        self._plugged: Plugged | None = bus.plug(function)
+
+    def plug(self) -> None:
+        """Bring it back; harmless if it is there."""
+        with self._lock:
+            if self._plugged is None:
+                self._plugged = self._bus.plug(self._function)
+
+    def unplug(self) -> None:
+        """Pull it; harmless if it is away."""
+        with self._lock:
+            plugged, self._plugged = self._plugged, None
+            if plugged is not None:
+                self._bus.unplug(plugged)
+
+
+def usb_boxes(seed: int, directory: Path, bus: VirtualBus) -> BoxWorld:
+    """Boxes in *bus*; the product ID is that of the world."""
+    world = BoxWorld(seed, directory, USB_CHUNK)
+    for name, box in world.pair.boxes.items():
+        faults = BOX_FAULTS | USB_FAULTS
+        function = BoxUsb(box, world.plan(name, faults), product=seed & 0xFFFF)
+        url = f"usb://1209:{seed & 0xFFFF:04x}/{box.settings.serial}"
+        world.put(name, url, function.server, _UsbPlug(bus, function))
     return world
 
 
