@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from qkd_hal_firmware_mocks.usb.function import UsbFunction
     from qkd_hal_firmware_mocks.usb.virtual_bus import Plugged, PluggedDevice
 
-__all__ = ["KernelWorld", "UsbWorld", "VirtualWorld", "usb_world"]
+__all__ = ["KernelDevice", "KernelWorld", "UsbWorld", "VirtualWorld", "usb_world"]
 
 _VHCI = Path("/sys/devices/platform/vhci_hcd.0")
 _FREE = "004"  # VDEV_ST_NULL of linux/drivers/usb/usbip/usbip_common.h

@@ -2,44 +2,59 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import stat
 import subprocess
-import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import usb.core
+import usb.util
 
 from qkd_hal_firmware_mocks.usb.loop_back import LoopBack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from qkd_hal_firmware_mocks.usb.worlds import KernelWorld
+    from qkd_hal_firmware_mocks.usb.worlds import KernelDevice, KernelWorld
 
+NOBODY = 65534
 RULE = (
     'SUBSYSTEM=="usb", ENV{DEVTYPE}=="usb_device", ATTR{idVendor}=="1209", '
     'MODE="0660", GROUP="plugdev", SYMLINK+="qkd-test/$attr{serial}"\n'
 )
-READ_AS_NOBODY = """
-import os, sys, libusb_package, usb.core
-device = libusb_package.find(idVendor=0x1209)  # first: nobody may not read the libraries
-os.setgroups([int(each) for each in sys.argv[1:]])
-os.setgid(65534)
-os.setuid(65534)
-try:
-    print(device.ctrl_transfer(0xC0, 2, 0, 0, 8).tobytes())
-except usb.core.USBError as error:
-    print("errno", error.errno)
-"""
 
 
-def as_nobody(*groups: int) -> str:
-    command = [sys.executable, "-c", READ_AS_NOBODY, *map(str, groups)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+@contextmanager
+def as_nobody(*groups: int) -> Iterator[None]:
+    """Without root's rights, but with those of *groups*."""
+    os.setgroups(groups)
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+
+
+def read_register(world: KernelWorld, plugged: KernelDevice) -> bytes:
+    device = usb.core.find(backend=world.backend, bus=plugged.bus, address=plugged.address)
+    try:
+        register: bytes = device.ctrl_transfer(0xC0, 2, 0, 0, 8, 5000).tobytes()
+    finally:
+        usb.util.dispose_resources(device)
+    return register
+
+
+def assert_no_access(world: KernelWorld, plugged: KernelDevice) -> None:
+    with pytest.raises(usb.core.USBError) as caught:
+        read_register(world, plugged)
+    assert caught.value.errno == errno.EACCES
 
 
 @pytest.mark.needs("lsusb")
@@ -58,7 +73,8 @@ def test_a_user_without_the_right_gets_eacces(
     device = usb_world.plug(LoopBack())
     udevd()
     assert stat.S_IMODE(device.node.stat().st_mode) == 0o664  # udev's choice without a rule
-    assert as_nobody() == "errno 13"
+    with as_nobody():
+        assert_no_access(usb_world, device)
 
 
 def test_a_udev_rule_gives_mode_group_and_link(
@@ -73,5 +89,7 @@ def test_a_udev_rule_gives_mode_group_and_link(
     status = device.node.stat()
     assert (stat.S_IMODE(status.st_mode), status.st_gid) == (0o660, plugdev)
     assert os.path.realpath("/dev/qkd-test/UDEV-1") == str(device.node)
-    assert as_nobody(plugdev) == "b''"
-    assert as_nobody() == "errno 13"
+    with as_nobody(plugdev):
+        assert read_register(usb_world, device) == b""
+    with as_nobody():
+        assert_no_access(usb_world, device)
