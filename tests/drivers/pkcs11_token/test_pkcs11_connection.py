@@ -6,6 +6,7 @@ import ctypes
 import os
 import threading
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pkcs11
@@ -33,7 +34,8 @@ from tests.drivers.pkcs11_token.conftest import MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from pytest_mock import MockerFixture
 
     from qkd_hal.errors import QKDError
     from tests.drivers.pkcs11_token.conftest import FilledTokens, TokenPair
@@ -174,6 +176,21 @@ def test_a_token_that_goes_away_is_lost_and_opens_again(
             assert again.key_id != session.key_id
 
 
+def test_who_notices_a_loss_first_need_not_wait_for_the_others(
+    filled: TokenPair, past_us: ctypes.CDLL
+) -> None:
+    with open_device(filled.url("alice")) as first, open_device(filled.url("alice")) as second:
+        assert past_us.C_CloseAllSessions(ctypes.c_ulong(slot_of("alice"))) == 0
+        with pytest.raises(DeviceLostError):
+            first.start()
+        first.init()
+        first.start()
+        with pytest.raises(DeviceLostError):
+            second.start()
+        second.init()
+        second.start()
+
+
 def test_calls_wait_for_their_turn_until_their_deadline(filled: TokenPair) -> None:
     driver = filled.driver("alice")
     driver.open(Deadline(10))
@@ -236,6 +253,22 @@ def test_a_forked_child_opens_the_token_for_itself(filled: TokenPair) -> None:
         with device.start("bob") as session:
             session.connect()
             assert len(session.get_key()) == 32
+
+
+def test_a_module_is_initialised_anew_after_a_fork(
+    monkeypatch: pytest.MonkeyPatch, mocker: MockerFixture
+) -> None:
+    """SoftHSM2 goes on without; PKCS#11 says that other modules need not."""
+    path = Path("/vendor.so")
+    library = mocker.Mock(initialized=True)
+    library.finalize.side_effect = pkcs11.GeneralError
+    mocker.patch.object(pkcs11, "lib", return_value=library)
+    monkeypatch.setattr(_library, "_TABLE", _library._Table())
+    assert load(path) is load(path)
+    library.initialize.assert_not_called()
+    _library._TABLE.after_fork()
+    assert load(path) is load(path)
+    library.initialize.assert_called_once_with()
 
 
 def test_a_forked_child_holds_no_key_of_its_parent(filled: TokenPair) -> None:

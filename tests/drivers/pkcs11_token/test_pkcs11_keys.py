@@ -262,6 +262,32 @@ def test_a_peer_cannot_name_a_key_that_is_ours_to_start_with(filled: TokenPair) 
         assert ours in {device.start().key_id for _ in range(4)}
 
 
+def test_a_key_of_one_peer_is_not_given_to_another(tokens: TokenPair) -> None:
+    of_bob = tokens.load("alice", PEER)
+    of_carol = tokens.load("alice", replace(PEER, peer="carol"))
+    with open_device(tokens.url("alice")) as device:
+        assert device.info.peers == ("bob", "carol")
+        with pytest.raises(KeyNotFoundError):
+            device.get_key_by_id(of_carol, "bob")
+        assert len(device.get_key_by_id(of_carol, "carol")) == 32
+        assert len(device.get_key_by_id(of_bob, "bob")) == 32
+
+
+@pytest.mark.parametrize(("site", "peer"), [("carol", "bob"), ("alice", "carol")])
+def test_keys_of_names_that_the_device_did_not_tell_are_not_served(
+    filled: TokenPair, site: str, peer: str
+) -> None:
+    with open_device(filled.url("alice")) as device:
+        filled.load("alice", replace(OWN, site=site, peer=peer))
+        theirs = filled.load("alice", replace(PEER, site=site, peer=peer))
+        for _ in range(3):
+            device.start("bob")
+        with pytest.raises(KeysExhaustedError):
+            device.start(peer)
+        with pytest.raises(KeyNotFoundError):
+            device.start(peer, key_id=theirs)
+
+
 def test_a_key_that_is_there_twice_is_not_served(tokens: TokenPair) -> None:
     with tokens.session("alice") as session:
         twin = put(session, LABEL="qkd peer alice bob hardware")
