@@ -114,6 +114,15 @@ def test_a_forged_frame_is_dropped_and_moves_nothing(golden: Golden, place: int,
     assert isinstance(link.received(good), Answer)
 
 
+def test_a_frame_with_a_wrong_seal_leaves_no_key_behind(golden: Golden) -> None:
+    link, box = opened(golden), Box(golden)
+    link.request(Operation.FETCH, NOTHING, repeat=False)
+    raw = bytearray(box.frame(FrameType.RSP, 1, Operation.FETCH, b"\xa0secret key", 1)[:-4])
+    raw[-1] ^= 1
+    assert link.received(encode_frame(bytes(raw[:7]), bytes(raw[7:]))) is None
+    assert not any(link._scratch)
+
+
 @given(st.binary(max_size=80))
 def test_noise_is_dropped(golden: Golden, raw: bytes) -> None:
     link = opened(golden)

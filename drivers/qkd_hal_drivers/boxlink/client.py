@@ -178,11 +178,11 @@ class BoxClient:
         return assembly.taken
 
     def _take_chunk(self, assembly: Assembly, patience: float, deadline: Deadline) -> bool:
+        deadline.check("the box sent a long key")  # also when it never falls silent
         event = self._listen(Chunk, patience, deadline)
         if isinstance(event, Refusal):
             raise error_of(event.failure)
         if event is None:
-            deadline.check("the box sent a long key")
             return False
         try:
             return assembly.take(event)

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from qkd_hal.errors import DeviceLostError, ProtocolError
+from qkd_hal.keys import wipe
 
 __all__ = ["SEAL_BYTES", "Opener", "Sealer", "SessionKeys"]
 
@@ -101,6 +102,7 @@ class Opener:
         try:
             self._cipher.decrypt_into(self._iv + counter, sealed[_COUNTER.size :], head, plain)
         except InvalidTag:
+            wipe(plain)  # one flipped bit on the line, and all others are a key's
             raise ProtocolError("a frame's seal is wrong") from None
         self._counter = number
         return plain
