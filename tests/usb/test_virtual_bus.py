@@ -265,3 +265,18 @@ def test_an_unplugged_firmware_hears_nothing_more(bus: VirtualBus) -> None:
     bus.unplug(plugged)
     writer.join()
     assert (got, firmware.offered) == ([errno.ENODEV], 1)
+
+
+def test_a_firmware_that_wakes_the_bus_without_end_still_times_out(bus: VirtualBus) -> None:
+    class Restless(LoopBack):
+        def attach(self, wake: Callable[[], None]) -> None:
+            super().attach(wake)
+            self.wake = wake
+
+        def send(self, endpoint: int) -> bytes | None:
+            self.wake()
+            return super().send(endpoint)
+
+    device = find(bus, bus.plug(Restless()))
+    with pytest.raises(usb.core.USBTimeoutError):
+        device.read(IN, 512, 50)

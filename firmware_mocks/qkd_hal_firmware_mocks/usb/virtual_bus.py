@@ -96,24 +96,29 @@ class PluggedDevice:
         waiting = True
         while transfer.status is None:
             seen = self._changes  # before the look, so that no change is missed
-            self._poll(transfer)
-            if transfer.status is None and not self.present:
-                transfer.status = errno.ENODEV
-            if transfer.status is None and not waiting:
-                transfer.status = errno.ETIMEDOUT
+            self._poll(transfer, last=not waiting)
             if transfer.status is None:
                 waiting = self._wait(seen, deadline)
 
-    def _poll(self, own: Transfer) -> None:
+    def _poll(self, own: Transfer, *, last: bool) -> None:
         with self._lock:
             ended = self._controller.poll() if self.present else []
+            if own.status is None and not self.present:
+                own.status = errno.ENODEV
+            if own.status is None and last:
+                own.status = errno.ETIMEDOUT
+            if own.status is not None:  # before another thread's poll moves it on
+                self._controller.cancel(own)
         if any(each is not own for each in ended):  # another thread waits for it
             self._wake()
 
     def _wait(self, seen: int, deadline: float | None) -> bool:
+        """Wait for a change; tell whether there is time left for the next."""
         with self._changed:
             left = None if deadline is None else deadline - time.monotonic()
-            return self._changed.wait_for(lambda: self._changes != seen, left)
+            return self._changed.wait_for(lambda: self._changes != seen, left) and (
+                left is None or left > 0
+            )
 
     def _wake(self) -> None:
         with self._changed:
