@@ -1,4 +1,4 @@
-"""From a URL's scheme to what installed packages make of it: devices, detections, entropy.
+"""From a URL's scheme to what installed packages make of it: devices, detections, entropy, tokens.
 
 A scheme opens as one kind of thing only. Who asks for another kind is told the right opener.
 """
@@ -16,22 +16,44 @@ if TYPE_CHECKING:
 
     from qkd_hal.device_url import DeviceURL
 
-__all__ = ["DETECTION_SOURCES", "DRIVERS", "ENTROPY_SOURCES", "known", "make"]
+__all__ = [
+    "DETECTION_SOURCES",
+    "DRIVERS",
+    "ENTROPY_SOURCES",
+    "KEY_LOADERS",
+    "TOKEN_MANAGERS",
+    "known",
+    "make",
+    "require",
+]
 
 DRIVERS = "qkd_hal.drivers"
 DETECTION_SOURCES = "qkd_hal.detection_sources"
 ENTROPY_SOURCES = "qkd_hal.entropy_sources"
+KEY_LOADERS = "qkd_hal.key_loaders"
+TOKEN_MANAGERS = "qkd_hal.token_managers"  # noqa: S105 - no secret, a group
 
 _KINDS = {
     DRIVERS: ("a key device", "open_device"),
     DETECTION_SOURCES: ("a detection source", "open_detection_source"),
     ENTROPY_SOURCES: ("an entropy source", "open_entropy_source"),
+    KEY_LOADERS: ("a token to fill", "tokens.open_loader"),
+    TOKEN_MANAGERS: ("a token that is managed here", "tokens.open_manager"),
 }
 
 
 def known(group: str) -> list[str]:
     """Return the URL schemes that installed packages offer in *group*; loads none of them."""
     return sorted({point.name for point in plugins.found(group)})
+
+
+def require(group: str, url: DeviceURL) -> None:
+    """Raise unless exactly one package offers the scheme of *url* in *group*; loads none.
+
+    Raises:
+        ConfigurationError: it is not so.
+    """
+    _entry_point(group, url.scheme)
 
 
 def make(group: str, url: DeviceURL, *arguments: object) -> object:

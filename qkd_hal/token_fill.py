@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qkd_hal.errors import UsageError
+from qkd_hal.errors import KeyMismatchError, UsageError
 from qkd_hal.keys import KeyId
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qkd_hal.keys import QuantumKey
     from qkd_hal.sources import Deadline, KeyLoader
 
-__all__ = ["fill_pair", "keys_from", "load_session"]
+__all__ = ["fill_pair", "keys_from", "keys_from_pair", "load_session"]
 
 
 def fill_pair(
@@ -60,11 +60,46 @@ def keys_from(
             yield session.get_key()
 
 
-def load_session(session: QKDSession, loader: KeyLoader, deadline: Deadline) -> KeyId:
+def keys_from_pair(
+    first: QKDDevice, second: QKDDevice, count: int, *, size: int = 32
+) -> Iterator[QuantumKey]:
+    """Yield *count* keys of *size* bytes that both devices gave out, so that neither keeps one.
+
+    Raises:
+        KeyMismatchError: the devices do not share keys.
+        QKDError: as :meth:`QKDDevice.start` and the calls of a session.
+    """
+    for _ in range(count):
+        with (
+            first.start(second.info.site or None, size=size) as mine,
+            second.start(first.info.site or None, key_id=mine.key_id) as theirs,
+        ):
+            mine.connect()
+            theirs.connect()
+            key = mine.get_key()
+            with theirs.get_key() as other:
+                same = key.matches(other)
+            if not same:
+                key.wipe()
+                what = "the two devices do not hold the same key"
+                raise KeyMismatchError(what, device=second.name, key_id=mine.key_id)
+            yield key
+
+
+def load_session(
+    session: QKDSession,
+    loader: KeyLoader,
+    deadline: Deadline,
+    *,
+    own: bool | None = None,
+    peer: str | None = None,
+) -> KeyId:
     """Load the whole key of a connected *session* into the token of this site, and name it.
 
     For two sites that fill a token each from the QKD devices between them: the end that
-    started the session owns the key.
+    started the session owns the key, unless *own* says whether this end does. Who loads first
+    better does not: a key is then never on its owner's token alone. *peer* is what the token
+    calls the other site, by default as the device does.
 
     Raises:
         DeviceError: the token is full, write-protected or was lost; the key is lost.
@@ -76,8 +111,8 @@ def load_session(session: QKDSession, loader: KeyLoader, deadline: Deadline) -> 
         loader.load(
             session.key_id,
             view,
-            own=session.ref.source != session.peer,
-            peer=session.peer,
+            own=session.ref.source != session.peer if own is None else own,
+            peer=peer or session.peer,
             provenance=provenance,
             deadline=deadline,
         )

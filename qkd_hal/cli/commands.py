@@ -24,6 +24,7 @@ COMMANDS = {
     "status": LazyCommand("qkd_hal.cli.status:status", "Say how a device fares."),
     "get-key": LazyCommand("qkd_hal.cli.get_key:get_key", "Fetch one key into a private file."),
     "pool": LazyCommand("qkd_hal.pool._cli:pool", "Look into a key pool."),
+    "token": LazyCommand("qkd_hal.cli.token:token", "Fill key tokens and look after them."),
     "tls": LazyCommand("qkd_hal.cli.tls:tls", "Serve or connect with TLS 1.3 keyed by QKD."),
 }
 

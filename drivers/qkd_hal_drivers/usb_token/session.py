@@ -91,6 +91,8 @@ class TokenSession:
 
         A token that was reset, or whose answer was lost, is asked once more, if that is safe.
         """
+        if self._broken:
+            self._repeated(deadline)
         try:
             data, word = self._exchange(command, deadline)
             again = word in (status_words.NOT_SELECTED, status_words.NEEDS_PIN)
