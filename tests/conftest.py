@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from qkd_hal_firmware_mocks.usb.worlds import UsbWorld
 
 pytest_plugins = ["pytester"]
+
+# A busy machine is slow, and that is no fault of what is tested.
+hypothesis.settings.register_profile("qkd-hal", deadline=None)
+hypothesis.settings.load_profile("qkd-hal")
 
 SYSTEM_PARTS = {
     "ser2net": "apt install ser2net",
