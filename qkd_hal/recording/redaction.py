@@ -18,10 +18,13 @@ REDACTED = "REDACTED"
 _NAMESPACE = uuid.UUID("5f1a9c5e-3f0b-5d53-9a38-6a1e5f2c7d10")  # stated in docs/recording.md
 _MAX_TEXT = 500  # characters of one text; ours have fewer than 300
 _KEY_ID = r"(?P<key_id>\b[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}\b)"
-_BYTES = r"(?:(?:0x|\b)[0-9A-Fa-f]{1,3}\b[\s,:;]*){8,}"  # byte by byte, decimal or hex
+_GAP = r"[\W_]{0,4}"  # what stands between two numbers of a row
+_BYTES = rf"(?:(?:0x|\b)[0-9A-Fa-f]{{1,3}}\b{_GAP}){{8,}}"  # byte by byte, decimal or hex
+_WORDS = rf"(?:(?:0x|\b)[0-9A-Fa-f]{{4,}}\b{_GAP}){{3,}}"  # as xxd, od and debuggers print memory
+_LONG_WORDS = rf"(?:(?:0x|\b)[0-9A-Fa-f]{{8,}}\b{_GAP}){{2,}}"
 _NAME = r"""[a-z_.,:;()'"-]+(?!\S)"""  # such as reconciliation_efficiency; no key is spelt so
 _RUN = rf"(?!{_NAME})\S{{20,}}"  # hex, Base32, Base64, a number
-_SECRET = re.compile("|".join((_KEY_ID, _BYTES, _RUN)))
+_SECRET = re.compile("|".join((_KEY_ID, _BYTES, _WORDS, _LONG_WORDS, _RUN)))
 _RAW = re.compile(
     r"[\x00-\x1f\x7f-\x9f]|\\x|\bb['\"]"
 )  # bytes as they are, or as Python shows them
