@@ -34,6 +34,7 @@ __all__ = ["BoxWorld", "serial_boxes", "usb_boxes"]
 _RATE = 0.06  # of requests that meet a fault
 _SLOW = {"delay", "dribble", "endless", "garbage", "nak", "stall", "unplug"}
 _LINK_DOWN = 0.1  # seconds
+_SILENCE = 3.5  # seconds: more than a call's time with what it is allowed beyond it
 _NAMES = ("alice", "bob")
 _PSKS = (bytes(range(32)), bytes(range(1, 33)))
 _STORED = 1 << 30  # bytes of key in either direction
@@ -74,11 +75,14 @@ class BoxWorld:
         return open_device(self._urls[end], timeout=timeout)
 
     def disturb(self, chance: Random) -> None:
-        """Cut the line, cut the power, or take the link away for a while."""
+        """Cut the line, cut the power, or take the link or the voice away for a while."""
         server = chance.choice(self._servers)
-        what = chance.choice(["power", "link", "line"])
+        (what,) = chance.choices(["power", "link", "line", "voice"], [4, 4, 4, 1])
         if what == "power":
             server.box.power_cycle()
+        elif what == "voice":
+            server.plan.begin("stall")
+            server.outlet.pacer.later(_SILENCE, lambda: server.plan.begin(None))
         elif what == "link":
             server.box.set_link(up=False)
             server.outlet.pacer.later(_LINK_DOWN, lambda: server.box.set_link(up=True))

@@ -39,7 +39,7 @@ class Overheard(logging.Handler):
         """Assert that none of *samples*, eight bytes each, was said in any spelling."""
         secret = {sample.hex() for sample in samples}
         secret |= {base64.b64encode(bytes.fromhex(each)[:6]).decode() for each in secret}
-        for said in self._said:
+        for said in tuple(self._said):  # others may still be talking
             leaks = [window for window in _windows(said) if window in secret]
             assert not leaks, f"key bytes leaked in a message of {len(said)} characters"
 

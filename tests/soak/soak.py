@@ -12,25 +12,31 @@ from typing import TYPE_CHECKING
 
 from tests.soak.overheard import Overheard
 from tests.soak.player import Player
+from tests.soak.pulse import Pulse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Set
 
     from tests.soak.player import World
 
-__all__ = ["SEED", "soak"]
+__all__ = ["CALLS", "SEED", "check_variety", "soak"]
 
 SEED = "QKD_HAL_SOAK_SEED"
 """The environment variable with the seed of a soak to be repeated."""
+
+CALLS = frozenset(
+    {"start", "join", "connect", "get", "look up", "derive", "status", "init", "close"}
+)
 
 
 class _Run:
     """One player's part; ``failure`` says what went wrong."""
 
-    def __init__(self, make: Callable[[int], World], seed: int, share: int) -> None:
+    def __init__(self, make: Callable[[int], World], seed: int, share: int, pulse: Pulse) -> None:
         self._make = make
         self._seed = seed
         self._share = share
+        self._pulse = pulse
         self.outcomes: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.failure = ""
@@ -53,7 +59,7 @@ class _Run:
             logger.removeHandler(overheard)
 
     def _play_on(self, world: World, overheard: Overheard) -> None:
-        player = Player(world, random.Random(self._seed), overheard)
+        player = Player(world, random.Random(self._seed), overheard, self._pulse.lateness)
         try:
             while player.done < self._share:
                 player.step()
@@ -72,7 +78,7 @@ class _Run:
 
 
 def soak(
-    make: Callable[[int], World], operations: int, worlds: int
+    make: Callable[[int], World], operations: int, worlds: int = 1
 ) -> tuple[Counter[str], Counter[str]]:
     """Make *operations* calls on *worlds* worlds; return how they ended, and what struck.
 
@@ -80,19 +86,23 @@ def soak(
     the same calls meet the same faults again.
     """
     seed = int(os.environ.get(SEED) or secrets.randbelow(1 << 32))
-    runs = [_Run(make, seed + number, -(-operations // worlds)) for number in range(worlds)]
-    for run in runs:
-        run.thread.start()
-    for run in runs:
-        run.thread.join()
+    share = -(-operations // worlds)
+    with Pulse() as pulse:
+        runs = [_Run(make, seed + number, share, pulse) for number in range(worlds)]
+        for run in runs:
+            run.thread.start()
+        for run in runs:
+            run.thread.join()
     failures = [run.failure for run in runs if run.failure]
     assert not failures, f"{SEED}={seed} fails:\n" + "\n".join(failures)
     outcomes: Counter[str] = sum((run.outcomes for run in runs), Counter())
     return outcomes, sum((run.faults for run in runs), Counter())
 
 
-def check_variety(outcomes: Counter[str], faults: Counter[str], *, of_faults: int) -> None:
-    """Assert that the soak was none of refusals alone, and that most faults had their turn."""
-    for call in ("start", "join", "connect", "get", "look up", "derive", "status", "init", "close"):
+def check_variety(
+    outcomes: Counter[str], faults: Counter[str], *, of_faults: int, calls: Set[str] = CALLS
+) -> None:
+    """Assert that all of *calls* went well now and then, and that most faults had their turn."""
+    for call in sorted(calls):
         assert outcomes[f"{call}: ok"] >= outcomes.total() / 1000, (call, outcomes)
     assert len(faults) > 0.8 * of_faults, faults

@@ -1,0 +1,111 @@
+"""Two filled PKCS#11 tokens whose module fails by chance, and whose keys others take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pkcs11
+from pkcs11 import Attribute
+
+from qkd_hal.device import QKDDevice
+from qkd_hal.device_url import DeviceURL
+from qkd_hal.keys import KeyId, Origin, Provenance
+from qkd_hal_drivers.pkcs11_token import _connection
+from qkd_hal_drivers.pkcs11_token._label import KeyLabel
+from qkd_hal_drivers.pkcs11_token._library import Module
+from qkd_hal_drivers.pkcs11_token.driver import Pkcs11TokenDriver
+from tests.drivers.pkcs11_token.memory_token import MemoryToken
+from tests.soak.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+
+__all__ = ["Pkcs11World"]
+
+_RATE = 0.02  # of calls into a module that fail
+_FULL = 40  # keys in one token
+_MADE = Provenance(Origin.HARDWARE)
+
+
+class _Token(MemoryToken):
+    """Remembers which faults struck."""
+
+    def __init__(self, site: str, random: Random, chance: float) -> None:
+        super().__init__(site, random, chance)
+        self.struck: list[str] = []
+
+    def fail(self) -> None:
+        try:
+            super().fail()
+        except pkcs11.PKCS11Error as fault:
+            self.struck.append(type(fault).__name__)
+            raise
+
+
+class Pkcs11World:
+    """Tokens ``alice`` and ``bob``. *inside*: their keys stay there."""
+
+    names = ("alice", "bob")
+
+    def __init__(self, seed: int, patch: pytest.MonkeyPatch, *, inside: bool) -> None:
+        self.ledger = Ledger()
+        self._random = Random(seed)
+        self._inside = inside
+        self._tokens = {site: _Token(site, self._random, _RATE) for site in self.names}
+        self._modules = {
+            _uri(site): (Module(Path(f"/{site}.so"), cast("Any", _LIBRARY)), token)
+            for site, token in self._tokens.items()
+        }
+        patch.setattr(_connection, "find_token", lambda uri, _: self._modules[uri.text])
+        self._fill()
+
+    def open(self, end: str, timeout: float) -> QKDDevice:
+        driver = Pkcs11TokenDriver(DeviceURL.parse(_uri(end)))
+        return QKDDevice(driver, name=_uri(end), timeout=timeout)
+
+    def disturb(self, chance: Random) -> None:
+        """Let another process take a key, or pull the token; then fill both up."""
+        token = chance.choice(list(self._tokens.values()))
+        if chance.random() < 0.5:
+            token.live = 0
+        else:
+            kept = [handle for handle, key in token.objects.items() if key[Attribute.TOKEN]]
+            del token.objects[chance.choice(kept)]
+        self._fill()
+
+    def calm(self) -> None:
+        for token in self._tokens.values():
+            token.chance = 0
+        self._fill()
+
+    def faults(self) -> Sequence[str]:
+        return [fault for token in self._tokens.values() for fault in token.struck]
+
+    def close(self) -> None:
+        """Tokens in memory go with the world."""
+
+    def _fill(self) -> None:
+        while any(len(token.objects) < _FULL for token in self._tokens.values()):
+            for owner in self.names:
+                self._load(owner)
+
+    def _load(self, owner: str) -> None:
+        key_id, value = KeyId.from_bytes(self._random.randbytes(16)), self._random.randbytes(32)
+        self.ledger.learn(key_id, value)
+        first, second = self.names
+        for site, token in self._tokens.items():
+            peer = second if site == first else first
+            label = KeyLabel(own=site == owner, site=site, peer=peer, provenance=_MADE)
+            token.add(key_id, label, value, inside=self._inside)
+
+
+_LIBRARY = SimpleNamespace(initialized=True)
+
+
+def _uri(site: str) -> str:
+    return f"pkcs11:token={site}"
