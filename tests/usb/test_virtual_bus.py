@@ -137,17 +137,26 @@ def test_standard_requests_tell_the_state(bus: VirtualBus) -> None:
     assert errno_of(lambda: usb.control.get_descriptor(device, 10, qualifier, 0)) == errno.EPIPE
 
 
-def test_two_threads_read_two_endpoints_while_a_third_writes(bus: VirtualBus) -> None:
-    device = find(bus, bus.plug(LoopBack()))
+def test_a_write_wakes_the_readers_of_what_it_brings(bus: VirtualBus) -> None:
+    class Watched(LoopBack):
+        def send(self, endpoint: int) -> bytes | None:
+            packet = super().send(endpoint)
+            asked[endpoint].set()
+            return packet
+
+    asked = {IN: threading.Event(), BELL: threading.Event()}
+    device = find(bus, bus.plug(Watched()))
     device.get_active_configuration()
     got: dict[int, bytes] = {}
 
     def read(endpoint: int) -> None:
         got[endpoint] = device.read(endpoint, 512, 10_000).tobytes()
 
-    readers = [threading.Thread(target=read, args=(endpoint,)) for endpoint in (IN, BELL)]
+    readers = [threading.Thread(target=read, args=(endpoint,)) for endpoint in asked]
     for reader in readers:
         reader.start()
+    for each in asked.values():
+        each.wait()
     device.write(OUT, b"for both")
     for reader in readers:
         reader.join(5)  # half of what a reader would wait that nobody wakes
