@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import threading
 import warnings
 from pathlib import Path
@@ -319,6 +320,8 @@ def exit_code_of_child(work: Callable[[], int]) -> int:
     if child == 0:
         code = 99
         try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(30)  # a lock that the parent held stays locked here
             code = work()
         finally:
             os._exit(code)
