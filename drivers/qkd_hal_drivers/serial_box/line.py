@@ -12,7 +12,7 @@ import threading
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from qkd_hal.errors import DeviceClosedError, DeviceLostError, QKDError
+from qkd_hal.errors import DeviceClosedError, DeviceError, DeviceLostError, QKDError
 
 if TYPE_CHECKING:
     from qkd_hal.sources import Deadline
@@ -43,7 +43,12 @@ class ByteLine(ABC):
         """Connect; raises what `FrameTransport.open` says."""
         with self._turn:
             self._require_open()
-            self._connect(deadline)
+            try:
+                self._connect(deadline)
+            except QKDError:
+                raise
+            except FAULTS as error:  # such as no descriptor left
+                raise DeviceError(f"the line to the box cannot be opened: {error}") from None
             self._require_open()
 
     def read(self, deadline: Deadline) -> bytes:

@@ -6,7 +6,7 @@ import queue
 import socket
 import threading
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import serial.rfc2217
 
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
     from qkd_hal.sources import Deadline
 
 __all__ = ["Rfc2217Line"]
+
+
+_MOST_UNREAD: Final = 1 << 18  # bytes: twice the answers that a box may have on their way
+
+
+class _Unread(queue.Queue[bytes | None]):
+    """What came in and was not read, byte by byte. Like a UART's it loses what it has no room
+    for: a server that pours while nobody reads must not fill the memory."""
+
+    def put(self, item: bytes | None, block: bool = True, timeout: float | None = None) -> None:
+        if item is None or self.qsize() < _MOST_UNREAD:
+            super().put(item, block, timeout)
 
 
 class _Port(serial.rfc2217.Serial):
@@ -36,6 +48,7 @@ class _Port(serial.rfc2217.Serial):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # it calls setDaemon()
             super().open()
+        self._read_buffer = _Unread()
 
     def take(self, seconds: float) -> bytes:
         """Return what has come in, or nothing after *seconds*."""

@@ -44,7 +44,11 @@ class TcpLine(FdLine):
     def _obtain(self, deadline: Deadline) -> Opened:
         fault = "it has no address"
         for family, kind, protocol, _, address in self._addresses():
-            connection = socket.socket(family, kind, protocol)
+            try:
+                connection = socket.socket(family, kind, protocol)
+            except OSError as error:  # a kernel without IPv6, and a name that has both addresses
+                fault = os.strerror(error.errno or 0)
+                continue
             try:
                 number = self._tried(connection, address, deadline)
             except BaseException:
@@ -59,6 +63,8 @@ class TcpLine(FdLine):
     def _addresses(self) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
         try:
             return list(socket.getaddrinfo(*self._address, type=socket.SOCK_STREAM))
+        except UnicodeError:
+            raise self._not_found("this is no host name") from None
         except OSError as error:
             raise self._not_found(str(error.strerror)) from None
 

@@ -278,6 +278,27 @@ def test_a_host_without_an_address(credential: Path) -> None:
     assert type(error) is DeviceNotFoundError
 
 
+@pytest.mark.parametrize("scheme", ["serial+socket", "serial+rfc2217"])
+def test_a_host_that_can_have_no_address(scheme: str, credential: Path) -> None:
+    error = opened(f"{scheme}://lab..example:1?credential={credential}", 5)
+    assert type(error) is DeviceNotFoundError
+
+
+def test_an_address_of_a_family_that_the_kernel_lacks_is_passed_over(
+    tcp_box: TcpLine, mocker: MockerFixture
+) -> None:
+    stream = socket.SOCK_STREAM
+    good = (socket.AF_INET, stream, 0, "", ("127.0.0.1", tcp_box.port))
+    alien = (9999, stream, 0, "", ("::1", tcp_box.port))
+    find = mocker.patch("socket.getaddrinfo", return_value=[alien, good])
+    line = BoxTcpLine("localhost", tcp_box.port)
+    line.open(Deadline(5))
+    line.close()
+    find.return_value = [alien]
+    with pytest.raises(DeviceNotFoundError, match="family"):
+        BoxTcpLine("localhost", tcp_box.port).open(Deadline(5))
+
+
 @contextmanager
 def _full_listener() -> Iterator[int]:
     """Give a TCP port that takes no more connections, and refuses none."""
@@ -345,6 +366,19 @@ def test_what_does_not_speak_rfc_2217_ends_at_the_deadline(credential: Path) -> 
         error = opened(f"serial+rfc2217://127.0.0.1:{number}?credential={credential}", 8)
         assert isinstance(error, DeviceNotFoundError)
         assert "serial+socket://" in str(error)
+
+
+def test_what_a_serial_server_pours_while_nobody_reads_is_bounded(
+    port_manager: PortManagerServer,
+) -> None:
+    line = Rfc2217Line("127.0.0.1", port_manager.port, 115200)
+    line.open(Deadline(10))
+    unread = line._port._read_buffer
+    for _ in range(300_000):
+        unread.put(b"x")
+    unread.put(None)
+    assert unread.qsize() == (1 << 18) + 1
+    line.close()
 
 
 # All of them
@@ -418,3 +452,13 @@ def test_a_line_that_was_never_opened_closes(
     line.close()
     with pytest.raises(DeviceClosedError):
         line.open(Deadline(1))
+
+
+def test_no_descriptor_left_is_an_error_of_our_tree(
+    lines: dict[str, Callable[[], ByteLine]], mocker: MockerFixture
+) -> None:
+    line = lines["port"]()
+    mocker.patch("os.pipe", side_effect=OSError(errno.EMFILE, "Too many open files"))
+    with pytest.raises(DeviceError, match=r"cannot be opened.*Too many"):
+        line.open(Deadline(5))
+    line.close()
