@@ -150,7 +150,7 @@ def test_a_write_wakes_the_readers_of_what_it_brings(bus: VirtualBus) -> None:
     got: dict[int, bytes] = {}
 
     def read(endpoint: int) -> None:
-        got[endpoint] = device.read(endpoint, 512, 10_000).tobytes()
+        got[endpoint] = device.read(endpoint, 512, 30_000).tobytes()
 
     readers = [threading.Thread(target=read, args=(endpoint,)) for endpoint in asked]
     for reader in readers:
@@ -159,7 +159,7 @@ def test_a_write_wakes_the_readers_of_what_it_brings(bus: VirtualBus) -> None:
         each.wait()
     device.write(OUT, b"for both")
     for reader in readers:
-        reader.join(5)  # half of what a reader would wait that nobody wakes
+        reader.join(5)  # both long before a reader that nobody wakes gives up
     assert got == {IN: b"for both", BELL: (8).to_bytes(4, "little")}
 
 
