@@ -116,6 +116,8 @@ WRONG: list[tuple[str, str, Any]] = [
     ("status", "alarms", None),
     ("status", "details", []),
     ("status", "details", {"a": None}),
+    ("status", "details", {"a": float("nan")}),
+    ("status", "details", {"a": float("inf")}),
     ("status", "details", {"a": "x" * 201}),
     ("status", "details", {str(n): 1 for n in range(33)}),
     ("ids", "ids", [ID]),

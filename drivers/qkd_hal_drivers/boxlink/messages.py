@@ -274,6 +274,8 @@ def _details(fields: Fields) -> dict[str, str | int | float | bool]:
 
 def _detail(value: object) -> str | int | float | bool:
     if isinstance(value, bool | int | float):
+        if not math.isfinite(value):
+            raise ProtocolError("the box's 'details' hold a number that is none")
         return value
     return _shown(value, 200)
 
