@@ -14,12 +14,17 @@ from qkd_hal.errors import ConfigurationError, DevicePermissionError
 from qkd_hal.registry import DeviceURL
 from qkd_hal.sources import Deadline
 from qkd_hal_drivers.buses.obstacles import NONE
+from qkd_hal_drivers.pkcs11_token import _pin
 from qkd_hal_drivers.pkcs11_token._flags import obstacle
 from qkd_hal_drivers.pkcs11_token._pin import pin_for
 from qkd_hal_drivers.pkcs11_token.driver import Pkcs11TokenDriver
 from qkd_hal_drivers.pkcs11_token.uri import TokenUri
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_mock import MockerFixture
+
     from tests.drivers.pkcs11_token.conftest import TokenPair
 
 needs_softhsm = pytest.mark.needs("softhsm2-util")
@@ -71,6 +76,16 @@ def test_a_file_without_a_pin_is_no_wrong_pin(tokens: TokenPair, content: bytes)
         opened(tokens.url("alice"))
     with tokens.session("alice") as session:
         assert not session.token.flags & TokenFlag.USER_PIN_COUNT_LOW
+
+
+def test_what_was_read_from_a_pin_file_is_overwritten(
+    tmp_path: Path, mocker: MockerFixture
+) -> None:
+    content = bytearray(b"1234\n")
+    mocker.patch.object(_pin, "read_private", return_value=content)
+    uri = TokenUri.parse(f"pkcs11:?pin-source={tmp_path}/pin")
+    assert pin_for(uri, token_with(READY), None) == "1234"
+    assert not any(content)
 
 
 @needs_softhsm
