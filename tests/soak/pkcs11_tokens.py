@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Pkcs11World"]
 
 _RATE = 0.02  # of calls into a module that fail
-_FULL = 40  # keys in one token
+_OWN, _PEERS = 30, 60  # keys in one token
 _MADE = Provenance(Origin.HARDWARE)
 
 
@@ -70,13 +70,13 @@ class Pkcs11World:
 
     def disturb(self, chance: Random) -> None:
         """Let another process take a key, or pull the token; then fill both up."""
-        token = chance.choice(list(self._tokens.values()))
-        if chance.random() < 0.5:
-            token.live = 0
-        else:
-            kept = [handle for handle, key in token.objects.items() if key[Attribute.TOKEN]]
-            del token.objects[chance.choice(kept)]
         self._fill()
+        site = chance.choice(self.names)
+        if chance.random() < 0.5:
+            self._tokens[site].live = 0
+        else:
+            taken = chance.choice(self._kept(site, own=chance.random() < 0.5))
+            del self._tokens[site].objects[taken]
 
     def calm(self) -> None:
         for token in self._tokens.values():
@@ -90,9 +90,17 @@ class Pkcs11World:
         """Tokens in memory go with the world."""
 
     def _fill(self) -> None:
-        while any(len(token.objects) < _FULL for token in self._tokens.values()):
-            for owner in self.names:
+        for owner in self.names:
+            for _ in range(_OWN - len(self._kept(owner, own=True))):
                 self._load(owner)
+            for handle in self._kept(owner, own=False)[:-_PEERS]:  # nobody came for them
+                del self._tokens[owner].objects[handle]
+
+    def _kept(self, site: str, *, own: bool) -> list[int]:
+        """Return the handles of the keys that outlast a session, the oldest first."""
+        objects = self._tokens[site].objects.items()
+        kept = [(handle, key) for handle, key in objects if key[Attribute.TOKEN]]
+        return [n for n, key in kept if KeyLabel.parse(key[Attribute.LABEL]).own is own]
 
     def _load(self, owner: str) -> None:
         key_id, value = KeyId.from_bytes(self._random.randbytes(16)), self._random.randbytes(32)

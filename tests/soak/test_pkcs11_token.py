@@ -11,7 +11,7 @@ LONG = pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
 KINDS_OF_FAULTS = 6
 
 
-@pytest.mark.parametrize("operations", [5_000, LONG])
+@pytest.mark.parametrize("operations", [10_000, LONG])
 @pytest.mark.parametrize(("inside", "without"), [(False, set()), (True, {"get", "look up"})])
 def test_pkcs11_tokens_keep_their_promises(
     operations: int, inside: bool, without: set[str], monkeypatch: pytest.MonkeyPatch
