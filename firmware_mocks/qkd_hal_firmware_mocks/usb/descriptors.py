@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Interface:
     alternate: int
     triple: tuple[int, int, int]
     string: int
-    endpoints: tuple[Endpoint, ...] = field(default=())
+    endpoints: tuple[Endpoint, ...] = ()
     extra: bytes = b""
 
 
@@ -147,10 +147,7 @@ def _interface(blocks: Sequence[bytes]) -> Interface:
         if block[1] == _ENDPOINT:
             endpoints.append(_endpoint(block))
         elif endpoints:
-            last = endpoints[-1]
-            endpoints[-1] = Endpoint(
-                last.address, last.attributes, last.max_packet, last.interval, last.extra + block
-            )
+            endpoints[-1] = replace(endpoints[-1], extra=endpoints[-1].extra + block)
         else:
             extra += block
     if len(endpoints) != head[4]:
