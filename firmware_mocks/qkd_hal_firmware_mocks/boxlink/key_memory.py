@@ -41,7 +41,7 @@ class KeyMemory:
             ":memory:" if path is None else path, isolation_level=None, check_same_thread=False
         )
         self._sql.execute("PRAGMA journal_mode = WAL")
-        self._sql.execute(f"PRAGMA synchronous = {'FULL' if sync else 'NORMAL'}")
+        self._sql.execute(f"PRAGMA synchronous = {'FULL' if sync else 'OFF'}")
         self._sql.execute("PRAGMA secure_delete = ON")
         self._sql.execute(
             "CREATE TABLE IF NOT EXISTS key"
