@@ -44,6 +44,7 @@ class BoxWorld:
     """Boxes ``alice`` and ``bob``; *serve* brings one to where a host finds it."""
 
     names = _NAMES
+    pace = 1.0
 
     def __init__(self, seed: int, directory: Path, max_chunk: int) -> None:
         self.ledger = Ledger()

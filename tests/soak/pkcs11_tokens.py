@@ -51,6 +51,7 @@ class Pkcs11World:
     """Tokens ``alice`` and ``bob``. *inside*: their keys stay there."""
 
     names = ("alice", "bob")
+    pace = 1.0
 
     def __init__(self, seed: int, patch: pytest.MonkeyPatch, *, inside: bool) -> None:
         self.ledger = Ledger()

@@ -53,6 +53,7 @@ class World(Protocol):
 
     ledger: Ledger
     names: tuple[str, str]
+    pace: float  # of all times that calls are given
 
     def open(self, end: str, timeout: float) -> QKDDevice:
         """Return a new device at *end*, not yet initialised."""
@@ -100,7 +101,8 @@ class Player:
         self._chance = chance
         self._overheard = overheard
         self._lateness = lateness
-        self._devices = {end: world.open(end, _TIMEOUT) for end in world.names}
+        self._default = _TIMEOUT * world.pace
+        self._devices = {end: world.open(end, self._default) for end in world.names}
         self._held: list[_Held] = []
         self._named: deque[tuple[str, KeyId]] = deque(maxlen=24)
         self.outcomes: Counter[str] = Counter()
@@ -195,8 +197,8 @@ class Player:
 
     def _reopen(self, end: str) -> None:
         device = self._devices[end]
-        self._call("close", device, _TIMEOUT, device.close)
-        self._devices[end] = self._world.open(end, _TIMEOUT)
+        self._call("close", device, self._default, device.close)
+        self._devices[end] = self._world.open(end, self._default)
         self._init(end)
 
     def _disturb(self, _: str) -> None:
@@ -213,8 +215,8 @@ class Player:
             works += [self._later_take(*key) for _ in range(2)]
         if self._chance.random() < 0.1:
             device = self._devices[end]
-            works.append(lambda: self._call("close", device, _TIMEOUT, device.close))
-            self._devices[end] = self._world.open(end, _TIMEOUT)
+            works.append(lambda: self._call("close", device, self._default, device.close))
+            self._devices[end] = self._world.open(end, self._default)
         self._at_once(works)
         self._world.ledger.check_order()
 
@@ -288,7 +290,7 @@ class Player:
         self, name: str, device: QKDDevice, timeout: float | None, work: Callable[[], T]
     ) -> T | None:
         """Return what *work* gives; judge how it ends, and when."""
-        limit = (_TIMEOUT if timeout is None else timeout) + ALLOWANCE
+        limit = (self._default if timeout is None else timeout) + ALLOWANCE
         begin = time.monotonic()
         outcome, result = "ok", None
         try:
@@ -335,7 +337,8 @@ class Player:
         return (owner if self._chance.random() < 0.05 else other), key_id
 
     def _timeout(self) -> float | None:
-        return self._pick(_TIMEOUTS)
+        timeout = self._pick(_TIMEOUTS)
+        return None if timeout is None else timeout * self._world.pace
 
     def _pick(self, choice: tuple[list[T], list[int]]) -> T:
         (one,) = self._chance.choices(*choice)
