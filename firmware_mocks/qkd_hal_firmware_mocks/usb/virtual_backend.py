@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Buffer = array.array[int]
 
-__all__ = ["VirtualBackend"]
+__all__ = ["VirtualBackend", "VirtualHandle"]
 
 _IN = 0x80
 _FULL_SPEED, _HIGH_SPEED = 2, 3  # enum libusb_speed
@@ -73,7 +73,7 @@ _CONFIGURATION_FIELDS = [
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Handle:
+class VirtualHandle:
     """An open device; interfaces are claimed by handle, not by process."""
 
     device: PluggedDevice
@@ -158,21 +158,21 @@ class VirtualBackend(IBackend):  # type: ignore[misc]  # pyusb has no types
             extra_descriptors=list(found.extra),
         )
 
-    def open_device(self, device: PluggedDevice) -> _Handle:
+    def open_device(self, device: PluggedDevice) -> VirtualHandle:
         """Open *device*, as opening its node under ``/dev/bus/usb`` would go."""
         if not device.present:
             raise _error(errno.ENODEV)
         if not device.permitted:
             raise _error(errno.EACCES)
-        return _Handle(device)
+        return VirtualHandle(device)
 
-    def close_device(self, handle: _Handle) -> None:
+    def close_device(self, handle: VirtualHandle) -> None:
         """Close *handle* and release what it claimed."""
         claims = handle.device.claims
         for interface in [each for each, owner in claims.items() if owner is handle]:
             del claims[interface]
 
-    def set_configuration(self, handle: _Handle, value: int) -> None:
+    def set_configuration(self, handle: VirtualHandle, value: int) -> None:
         """Set configuration *value*; refused while an interface is claimed or bound."""
         device = _present(handle)
         if device.claims or device.bound:
@@ -181,17 +181,19 @@ class VirtualBackend(IBackend):  # type: ignore[misc]  # pyusb has no types
             raise _error(errno.ENOENT)
         self._standard(handle, 0, _SET_CONFIGURATION, value, 0)
 
-    def get_configuration(self, handle: _Handle) -> int:
+    def get_configuration(self, handle: VirtualHandle) -> int:
         """Give the active configuration, 0 for none."""
         return _present(handle).configuration
 
-    def set_interface_altsetting(self, handle: _Handle, interface: int, alternate: int) -> None:
+    def set_interface_altsetting(
+        self, handle: VirtualHandle, interface: int, alternate: int
+    ) -> None:
         """Choose an alternate setting of a claimed interface."""
         if _present(handle).claims.get(interface) is not handle:
             raise _error(errno.ENOENT)
         self._standard(handle, _ON_INTERFACE, _SET_INTERFACE, alternate, interface)
 
-    def claim_interface(self, handle: _Handle, interface: int) -> None:
+    def claim_interface(self, handle: VirtualHandle, interface: int) -> None:
         """Claim *interface*: one handle at a time, and no driver of the kernel."""
         device = _present(handle)
         if interface not in {each.number for each in device.interfaces}:
@@ -201,7 +203,7 @@ class VirtualBackend(IBackend):  # type: ignore[misc]  # pyusb has no types
         if device.claims.setdefault(interface, handle) is not handle:
             raise _error(errno.EBUSY)
 
-    def release_interface(self, handle: _Handle, interface: int) -> None:
+    def release_interface(self, handle: VirtualHandle, interface: int) -> None:
         """Give *interface* back."""
         device = _present(handle)
         if device.claims.get(interface) is not handle:
@@ -209,14 +211,14 @@ class VirtualBackend(IBackend):  # type: ignore[misc]  # pyusb has no types
         del device.claims[interface]
 
     def bulk_write(
-        self, handle: _Handle, endpoint: int, interface: int, data: Buffer, timeout: int
+        self, handle: VirtualHandle, endpoint: int, interface: int, data: Buffer, timeout: int
     ) -> int:
         """Send *data*; empty is a zero-length packet. Gives how many bytes went."""
         transfer = Transfer(endpoint, data=data.tobytes())
         return self._move(handle, interface, transfer, timeout)
 
     def bulk_read(
-        self, handle: _Handle, endpoint: int, interface: int, buffer: Buffer, timeout: int
+        self, handle: VirtualHandle, endpoint: int, interface: int, buffer: Buffer, timeout: int
     ) -> int:
         """Fill *buffer* up to its end or a short packet. Gives how many bytes came."""
         transfer = Transfer(endpoint, len(buffer) * buffer.itemsize)
@@ -229,7 +231,7 @@ class VirtualBackend(IBackend):  # type: ignore[misc]  # pyusb has no types
 
     def ctrl_transfer(
         self,
-        handle: _Handle,
+        handle: VirtualHandle,
         request_type: int,
         request: int,
         value: int,
@@ -247,25 +249,25 @@ class VirtualBackend(IBackend):  # type: ignore[misc]  # pyusb has no types
         memoryview(data).cast("B")[: len(transfer.received)] = transfer.received
         return transfer.moved
 
-    def clear_halt(self, handle: _Handle, endpoint: int) -> None:
+    def clear_halt(self, handle: VirtualHandle, endpoint: int) -> None:
         """End the halt of *endpoint*."""
         self._standard(handle, _ON_ENDPOINT, _CLEAR_FEATURE, _ENDPOINT_HALT, endpoint)
 
-    def reset_device(self, handle: _Handle) -> None:
+    def reset_device(self, handle: VirtualHandle) -> None:
         """Reset the port; claims and configuration stay."""
         _present(handle).reset()
 
-    def is_kernel_driver_active(self, handle: _Handle, interface: int) -> bool:
+    def is_kernel_driver_active(self, handle: VirtualHandle, interface: int) -> bool:
         """Tell whether a driver of the kernel holds *interface*."""
         return interface in _present(handle).bound
 
-    def detach_kernel_driver(self, handle: _Handle, interface: int) -> None:
+    def detach_kernel_driver(self, handle: VirtualHandle, interface: int) -> None:
         """Take *interface* from its driver."""
         if not self.is_kernel_driver_active(handle, interface):
             raise _error(errno.ENOENT)
         handle.device.bound.remove(interface)
 
-    def attach_kernel_driver(self, handle: _Handle, interface: int) -> None:
+    def attach_kernel_driver(self, handle: VirtualHandle, interface: int) -> None:
         """Give *interface* back to its driver."""
         device = _present(handle)
         if interface in device.claims or interface in device.bound:
@@ -274,7 +276,7 @@ class VirtualBackend(IBackend):  # type: ignore[misc]  # pyusb has no types
             raise _error(errno.ENOENT)
         device.bound.add(interface)
 
-    def _move(self, handle: _Handle, interface: int, transfer: Transfer, timeout: int) -> int:
+    def _move(self, handle: VirtualHandle, interface: int, transfer: Transfer, timeout: int) -> int:
         device = _present(handle)
         if device.claims.get(interface) is not handle:
             self.claim_interface(handle, interface)  # as the kernel does for the forgetful
@@ -285,7 +287,7 @@ class VirtualBackend(IBackend):  # type: ignore[misc]  # pyusb has no types
         return transfer.moved
 
     def _standard(
-        self, handle: _Handle, recipient: int, request: int, value: int, index: int
+        self, handle: VirtualHandle, recipient: int, request: int, value: int, index: int
     ) -> None:
         setup = Setup(recipient, request, value, index, 0)
         transfer = _present(handle).control(setup, b"", _SECONDS)
@@ -299,7 +301,7 @@ def _interface_at(device: PluggedDevice, index: int, alternate: int) -> Interfac
     return settings[alternate]
 
 
-def _present(handle: _Handle) -> PluggedDevice:
+def _present(handle: VirtualHandle) -> PluggedDevice:
     if not handle.device.present:
         raise _error(errno.ENODEV)
     return handle.device

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qkd_hal import open_device
-from qkd_hal.testing.conformance import DeviceConformance, Pair
+from qkd_hal.testing.conformance import DeviceConformance, FullConformance, Pair
+from qkd_hal_firmware_mocks.token.emulator import TokenPair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,4 +24,25 @@ class TestOverCcid(DeviceConformance):
     @pytest.fixture
     def pair(self, tokens: UsbTokens) -> Iterator[Pair]:
         with open_device(tokens.url("alice")) as alice, open_device(tokens.url("bob")) as bob:
+            yield alice, bob
+
+
+@pytest.fixture(scope="module")
+def emulated() -> Iterator[TokenPair]:
+    with TokenPair() as pair:
+        yield pair
+
+
+class TestEmulated(FullConformance):
+    """The emulator `token`, with every fault of the firmware and a pulled plug."""
+
+    serial_numbers = frozenset({"MOCK-TOKEN-ALICE", "MOCK-TOKEN-BOB"})
+
+    @pytest.fixture
+    def disturb(self, emulated: TokenPair) -> TokenPair:
+        return emulated
+
+    @pytest.fixture
+    def pair(self, emulated: TokenPair) -> Iterator[Pair]:
+        with open_device(emulated.alice_url) as alice, open_device(emulated.bob_url) as bob:
             yield alice, bob
