@@ -283,6 +283,17 @@ def test_counters_end_before_they_repeat() -> None:
         sealer.seal(b"", b"")
 
 
+def test_a_session_without_answers_ends_before_a_sequence_comes_round(golden: Golden) -> None:
+    link, box = opened(golden), Box(golden)
+    for _ in range(1 << 15):
+        link.request(Operation.INFO, NOTHING, repeat=False)
+    with pytest.raises(DeviceLostError, match="none of 32768"):
+        link.request(Operation.INFO, NOTHING, repeat=False)
+    late = box.frame(FrameType.RSP, link._sequence - 1, Operation.INFO, NOTHING, 1)
+    assert isinstance(link.received(late), Answer)
+    link.request(Operation.INFO, NOTHING, repeat=False)
+
+
 def test_sequences_go_around(golden: Golden) -> None:
     link, box = opened(golden), Box(golden)
     link._sequence = 0xFFFF

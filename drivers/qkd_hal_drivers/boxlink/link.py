@@ -14,7 +14,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from qkd_hal.errors import DevicePermissionError, ProtocolError, StateError
+from qkd_hal.errors import DeviceLostError, DevicePermissionError, ProtocolError, StateError
 from qkd_hal.keys import wipe
 from qkd_hal_drivers.boxlink.error_codes import ErrorCode
 from qkd_hal_drivers.boxlink.frame import (
@@ -43,6 +43,8 @@ __all__ = ["Answer", "BoxLink", "Chunk", "Event", "Notice", "Refusal"]
 
 _CHUNK_HEADER = struct.Struct(">II")
 _SEQUENCES = 1 << 16
+# Far from the number at which a sequence comes round to an answer that somebody held back.
+_MOST_UNANSWERED = 1 << 15
 
 
 class Answer(NamedTuple):
@@ -93,6 +95,7 @@ class BoxLink:
         self._sequence = int.from_bytes(random(2), "big")  # of the next request
         self._first = self._sequence  # of the outstanding request's first attempt
         self._operation = 0
+        self._unanswered = 0  # requests in a row, repeats included
         self._hello = b""
         self._answered = 0  # sequence of the last answer: CHUNKs and CREDITs bear it
         self._keys: SessionKeys | None = None
@@ -147,10 +150,13 @@ class BoxLink:
 
         Raises:
             StateError: no session is open.
-            DeviceLostError: the session is used up.
+            DeviceLostError: the session is used up, or the box has long been silent.
         """
         if not self.is_open:
             raise StateError("the box's session is not open", cure="Call init() first")
+        if self._unanswered >= _MOST_UNANSWERED:
+            what = f"the box has answered none of {self._unanswered} requests"
+            raise DeviceLostError(what, cure="Check the line, then call init()")
         return self._framed(operation, body, repeat)
 
     def credit(self, transfer: int, chunks: int) -> bytes:
@@ -195,9 +201,11 @@ class BoxLink:
         if not frame.sealed and self.is_open:
             return self._hint(frame, body, attempt)
         if frame.kind == FrameType.ERR:
+            self._unanswered = 0
             return Refusal(attempt, read_failure(body))
         if frame.kind == FrameType.RSP and not self._replaced(attempt):
             self._answered = frame.sequence
+            self._unanswered = 0
             return Answer(attempt, body)
         if frame.kind == FrameType.CHUNK and frame.sequence == self._answered:
             return self._chunk(body)
@@ -237,6 +245,7 @@ class BoxLink:
         if not repeat:
             self._first = sequence
         self._operation = operation
+        self._unanswered += 1
         self._sequence = (sequence + 1) % _SEQUENCES
         return self._finished(FrameType.REQ, sequence, operation, body)
 
