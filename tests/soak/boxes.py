@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -17,6 +16,7 @@ from qkd_hal_firmware_mocks.boxlink.usb import USB_FAULTS, BoxUsb
 from qkd_hal_firmware_mocks.faults import FaultPlan
 from qkd_hal_firmware_mocks.ports import pty_port, tcp_port
 from tests.soak.ledger import Ledger
+from tests.soak.usb_plug import UsbPlug
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from qkd_hal.device import QKDDevice
     from qkd_hal_firmware_mocks.boxlink.box import BoxFirmware
     from qkd_hal_firmware_mocks.boxlink.server import BoxServer
-    from qkd_hal_firmware_mocks.usb.function import UsbFunction
-    from qkd_hal_firmware_mocks.usb.virtual_bus import Plugged, VirtualBus
+    from qkd_hal_firmware_mocks.usb.virtual_bus import VirtualBus
 
 __all__ = ["BoxWorld", "serial_boxes", "usb_boxes"]
 
@@ -120,29 +119,6 @@ def serial_boxes(seed: int, directory: Path) -> BoxWorld:
     return world
 
 
-class _UsbPlug:
-    """The plug of *function* in *bus*."""
-
-    def __init__(self, bus: VirtualBus, function: UsbFunction) -> None:
-        self._bus = bus
-        self._function = function
-        self._lock = threading.Lock()
-        self._plugged: Plugged | None = bus.plug(function)
-
-    def plug(self) -> None:
-        """Bring it back; harmless if it is there."""
-        with self._lock:
-            if self._plugged is None:
-                self._plugged = self._bus.plug(self._function)
-
-    def unplug(self) -> None:
-        """Pull it; harmless if it is away."""
-        with self._lock:
-            plugged, self._plugged = self._plugged, None
-            if plugged is not None:
-                self._bus.unplug(plugged)
-
-
 def usb_boxes(seed: int, directory: Path, bus: VirtualBus) -> BoxWorld:
     """Boxes in *bus*; the product ID is that of the world."""
     world = BoxWorld(seed, directory, USB_CHUNK)
@@ -150,7 +126,7 @@ def usb_boxes(seed: int, directory: Path, bus: VirtualBus) -> BoxWorld:
         faults = BOX_FAULTS | USB_FAULTS
         function = BoxUsb(box, world.plan(name, faults), product=seed & 0xFFFF)
         url = f"usb://1209:{seed & 0xFFFF:04x}/{box.settings.serial}"
-        world.put(name, url, function.server, _UsbPlug(bus, function))
+        world.put(name, url, function.server, UsbPlug(bus, function))
     return world
 
 

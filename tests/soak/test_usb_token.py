@@ -1,0 +1,31 @@
+"""A key token's driver under random calls and random faults, on a bus in this process."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qkd_hal_drivers import _usb
+from qkd_hal_firmware_mocks.token.faults import Fault
+from qkd_hal_firmware_mocks.usb.virtual_bus import VirtualBus
+from tests.soak.soak import check_variety, soak
+from tests.soak.usb_tokens import TokenWorld
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [10_000, pytest.param(100_000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])],
+)
+def test_usb_tokens_keep_their_promises(
+    operations: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = VirtualBus()
+    monkeypatch.setattr(_usb, "provide_backend", lambda: bus.backend)
+    make = partial(TokenWorld, directory=tmp_path, bus=bus)
+    outcomes, faults = soak(make, operations, worlds=8)
+    check_variety(outcomes, faults, of_faults=len(Fault))
