@@ -136,6 +136,50 @@ def test_the_half_open_session_is_gone_after_a_wrong_proof(box: BoxFirmware) -> 
     assert guesser.read_clear(answer)[1]["code"] == 4
 
 
+def test_a_hello_that_came_twice_gets_the_same_answer_and_another_a_new_one(
+    box: BoxFirmware,
+) -> None:
+    frame = clear(REQ, 1, "HELLO", hello())
+    host = Host(lambda _: box.feed(frame), PSK, "bob")
+    first, _ = host.greet()
+    assert host.greet()[0] == first
+    newer = Host(box.feed, PSK, "bob")
+    assert newer.greet()[0]["nonce"] != first["nonce"]
+    assert host.greet()[0]["nonce"] != first["nonce"], "that session is no longer half open"
+
+
+def test_the_hello_of_an_open_session_is_answered_anew(box: BoxFirmware) -> None:
+    sent: list[bytes] = []
+
+    def exchange(frame: bytes) -> list[bytes]:
+        sent.append(frame)
+        return box.feed(frame)
+
+    host = Host(exchange, PSK, "bob")
+    first = host.open()
+    (again,) = box.feed(sent[0])
+    assert host.read_clear(again)[1]["nonce"] != first["nonce"], "or its keys would come twice"
+
+
+def test_an_answer_that_the_host_cannot_take_is_not_sent(box: BoxFirmware) -> None:
+    small = Host(box.feed, PSK, "bob")
+    small.open(max_frame=256)
+    asked = {"size": 1, "token": token()}
+    assert refusal(small, "RESERVE", count=16, **asked) == 21
+    assert len(small.do("RESERVE", count=11, size=1, token=token())["ids"]) == 11
+
+
+def test_no_event_comes_before_the_first_sealed_frame(box: BoxFirmware) -> None:
+    sent: list[bytes] = []
+    box.attach(sent.append)
+    host = Host(box.feed, PSK, "bob")
+    host.open()
+    box.set_link(up=False)
+    assert sent == []
+    host.do("INFO")
+    assert host.events == [{"event": "link", "up": False}]
+
+
 def test_a_half_open_session_is_forgotten(box: BoxFirmware, clock: Clock) -> None:
     slow = Host(box.feed, PSK, "bob")
     _, proof = slow.greet()

@@ -22,8 +22,10 @@ _HALF_OPEN_SECONDS = 10.0
 
 
 class HalfOpen(NamedTuple):
-    """A HELLO that was answered: the secrets and the host's limits."""
+    """A HELLO that was answered: both bodies, the secrets and the host's limits."""
 
+    request: bytes
+    answer: dict[str, Any]
     secrets: Secrets
     max_frame: int
     credit: int
@@ -60,6 +62,11 @@ class Opening:
         hello = fields.read_fields(body, fields.HELLO)
         if _SUITE not in hello["suites"]:
             raise BoxError(Code.VERSION, "this box speaks cipher suite 1", major=_MAJOR)
+        if self._half_open is None or self._half_open.request != body:
+            self._half_open = self._answered(body, hello)
+        return self._half_open.answer
+
+    def _answered(self, body: bytes, hello: dict[str, Any]) -> HalfOpen:
         answer = {
             "major": _MAJOR,
             "minor": _MINOR,
@@ -70,8 +77,8 @@ class Opening:
             "features": [],
         }
         secrets = Secrets(self._settings.psk, body, encode(answer))
-        self._half_open = HalfOpen(secrets, hello["max_frame"], hello["credits"], self._clock())
-        return answer
+        limits = hello["max_frame"], hello["credits"]
+        return HalfOpen(body, answer, secrets, *limits, self._clock())
 
     def judge(self, proof: bytes) -> HalfOpen:
         """Return what the host has proved to share; either way nothing is half open after.

@@ -104,7 +104,10 @@ class Operations:
             answer = self._begin_transfer(sequence, answer["data"])
         if self.tamper is not None:
             self.tamper(answer)
-        return [(RSP, encode(answer)), *self._chunks()]
+        body = encode(answer)
+        if OVERHEAD + SEAL_BYTES + len(body) > self._max_frame:
+            raise BoxError(Code.TOO_LARGE, "the answer does not fit your max_frame")
+        return [(RSP, body), *self._chunks()]
 
     def credit(self, sequence: int, plain: bytes) -> list[Reply]:
         """Go on with a transfer.
