@@ -198,7 +198,7 @@ class QKDDevice:
         except DeviceClosedError:
             self._close_driver()  # close() came before the driver had anything to close
             raise
-        logger.info("%s: %s %s is ready", self.name, self._info.vendor, self._info.model)
+        logger.info("%s: %r %r is ready", self.name, self._info.vendor, self._info.model)
 
     def _plausible(self, info: DeviceInfo) -> DeviceInfo:
         try:

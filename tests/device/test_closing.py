@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ from qkd_hal.errors import (
     QKDError,
     StateError,
 )
+from qkd_hal.sources import Deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,6 +107,16 @@ def test_a_driver_that_fails_to_close_is_logged_without_its_words(
     device.close()
     assert "closing failed with OSError" in caplog.text
     assert "0011" not in caplog.text
+
+
+def test_a_device_forges_no_line_of_the_log(
+    raw_driver: MemoryDriver, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    info = replace(raw_driver.open(Deadline(1)), vendor="ACME\nWARNING: forged", model="\x1b[2J")
+    mocker.patch.object(raw_driver, "open", return_value=info)
+    with caplog.at_level("INFO"), QKDDevice(raw_driver, name="lab"):
+        assert all(record.getMessage().isprintable() for record in caplog.records)
+    assert "ACME" in caplog.text
 
 
 def test_a_call_waits_for_its_turn_until_its_deadline_only(
