@@ -35,6 +35,7 @@ _KERNEL, _UDEVD = 1, 2  # netlink groups: a device came; udevd has given it its 
 _QUIET = 0.05  # seconds without a message, after which one plugging-in is over
 _PATIENCE = 0.5  # seconds at most to wait for that quiet
 _FLOOD = 1024  # messages dropped in one go; a hub full of devices sends fewer
+_LONGEST_WAIT = 86400  # seconds: the kernel counts no more than 2^31 milliseconds
 _MESSAGE = 16384  # bytes: the kernel's longest is 2 KiB and a name, udevd's a little more
 
 
@@ -175,7 +176,7 @@ class _Doorbell:
         for end in (self._ear, self._kernel):
             if end is not None:
                 poll.register(end, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
+        return bool(poll.poll(min(seconds, _LONGEST_WAIT) * 1000))
 
     def _await_quiet(self, kernel: socket.socket) -> None:
         """Let one plugging-in, which is a dozen messages, and udevd's work, count as one."""

@@ -93,6 +93,18 @@ def test_without_a_kernel_that_tells_it_looks_at_its_interval(
     assert isinstance(next(events), Plugged)
 
 
+@pytest.mark.parametrize("interval", [float("inf"), 1e12])
+def test_an_interval_may_be_for_ever(
+    interval: float, machine: Machine, kernel: socket.socket, watch: Callable[..., DeviceWatch]
+) -> None:
+    events = watch(interval)
+    machine.usb((0x1234, 0x5678), BOX)
+    next(events)
+    unplug(machine)
+    kernel.send(b"remove")
+    assert isinstance(next(events), Unplugged)
+
+
 def test_a_device_that_is_plugged_in_again_leaves_before_it_comes(
     machine: Machine, kernel: socket.socket, watch: Callable[..., DeviceWatch]
 ) -> None:
