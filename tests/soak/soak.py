@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import secrets
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -13,16 +11,14 @@ from typing import TYPE_CHECKING
 from tests.soak.overheard import Overheard
 from tests.soak.player import Player
 from tests.soak.pulse import Pulse
+from tests.soak.seed import replayable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Set
 
     from tests.soak.player import World
 
-__all__ = ["CALLS", "SEED", "check_variety", "soak"]
-
-SEED = "QKD_HAL_SOAK_SEED"
-"""The environment variable with the seed of a soak to be repeated."""
+__all__ = ["CALLS", "check_variety", "soak"]
 
 CALLS = frozenset(
     {"start", "join", "connect", "get", "look up", "derive", "status", "init", "close"}
@@ -85,16 +81,15 @@ def soak(
     Fails on the first byte, error or moment that is not as promised, and says by which seed
     the same calls meet the same faults again.
     """
-    seed = int(os.environ.get(SEED) or secrets.randbelow(1 << 32))
     share = -(-operations // worlds)
-    with Pulse() as pulse:
+    with replayable() as seed, Pulse() as pulse:
         runs = [_Run(make, seed + number, share, pulse) for number in range(worlds)]
         for run in runs:
             run.thread.start()
         for run in runs:
             run.thread.join()
-    failures = [run.failure for run in runs if run.failure]
-    assert not failures, f"{SEED}={seed} fails:\n" + "\n".join(failures)
+        failures = [run.failure for run in runs if run.failure]
+        assert not failures, "\n".join(failures)
     outcomes: Counter[str] = sum((run.outcomes for run in runs), Counter())
     return outcomes, sum((run.faults for run in runs), Counter())
 

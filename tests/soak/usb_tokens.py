@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TokenWorld"]
 
-_RATE = 0.02  # of commands that meet a fault
+_RATE = 0.05  # of commands that meet a fault
 _OWN, _PEERS = 20, 40  # keys in one token
 _SIZES = ([32, 8, 48, 256, 5000], [80, 5, 5, 5, 5])
 _SLOW = {
