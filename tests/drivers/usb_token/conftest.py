@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
+from qkd_hal.sources import Deadline
 from qkd_hal_drivers import _usb
 from qkd_hal_firmware_mocks.faults import FaultPlan
 from qkd_hal_firmware_mocks.token.applet import KeyApplet
 from qkd_hal_firmware_mocks.token.ccid import CcidToken
+from qkd_hal_firmware_mocks.token.faults import CARD_FAULTS
 from qkd_hal_firmware_mocks.token.medium import MemoryMedium
+from qkd_hal_firmware_mocks.token.mischief import FaultyCard
 from qkd_hal_firmware_mocks.token.model import Model
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from qkd_hal_firmware_mocks.token.pcscd import PcscDaemon
+    from qkd_hal_firmware_mocks.token.vpcd import VpcdCard
     from qkd_hal_firmware_mocks.usb.worlds import UsbWorld
 
 PIN, PUK = b"tangerine", b"98765432"
@@ -111,3 +120,91 @@ def tokens(usb_world: UsbWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(_usb, "provide_backend", lambda: usb_world.backend)
     monkeypatch.delenv("QKD_HAL_PIN", raising=False)
     return UsbTokens(usb_world, tmp_path)
+
+
+class StallingCard(FaultyCard):
+    """A card that can be made to think for ever, and has its reader wait as long."""
+
+    def __init__(self, applet: KeyApplet, plan: FaultPlan) -> None:
+        super().__init__(applet, plan)
+        self.awake = threading.Event()
+        self.awake.set()
+
+    def transmit(self, apdu: bytes) -> bytes:
+        """Answer once awake."""
+        self.awake.wait()
+        return super().transmit(apdu)
+
+
+class Cards:
+    """The two filled tokens as cards in the reader of a PC/SC service of the tests' own."""
+
+    def __init__(self, daemon: PcscDaemon, directory: Path, keys: int = 40) -> None:
+        self.daemon = daemon
+        self.applets = initialised("alice", "bob"), initialised("bob", "alice")
+        fill(self.applets, keys)
+        self.plans = [FaultPlan(), FaultPlan()]
+        self.cards = [StallingCard(*each) for each in zip(self.applets, self.plans, strict=True)]
+        self.inserted: list[VpcdCard | None] = [None, None]
+        self.pin_file = directory / "pin"
+        self.pin_file.touch(0o600)
+        self.pin_file.write_bytes(PIN)
+        for end in SITES:
+            self.plug(end)
+
+    def url(self, site: str) -> str:
+        reader = f"{self.daemon.reader_name} 00 0{SITES.index(site)}"
+        return f"token+pcsc:///{quote(reader)}?pin-source={self.pin_file}"
+
+    @property
+    def faults(self) -> frozenset[str]:
+        return frozenset(fault.value for fault in CARD_FAULTS) - {"false-success"} | {"stall"}
+
+    def unplug(self, end: str) -> None:
+        slot = SITES.index(end)
+        inserted, self.inserted[slot] = self.inserted[slot], None
+        if inserted is not None:
+            self.cards[slot].awake.set()
+            inserted.close()
+
+    def plug(self, end: str) -> None:
+        """As slowly as a hand: the service looks for cards every 0.4 s only."""
+        slot = SITES.index(end)
+        if self.inserted[slot] is None:
+            self._wait_for_card(slot, present=False)
+            self.inserted[slot] = self.daemon.insert(self.cards[slot], slot)
+            self._wait_for_card(slot, present=True)
+
+    def _wait_for_card(self, slot: int, *, present: bool) -> None:
+        from smartcard import scard
+
+        reader = f"{self.daemon.reader_name} 00 0{slot}"
+        _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+        deadline = Deadline(10)
+        seen = not present
+        while seen != present:
+            deadline.check("waiting for the card's reader")
+            time.sleep(0.02)
+            asked = [(reader, scard.SCARD_STATE_UNAWARE)]
+            _, states = scard.SCardGetStatusChange(context, 0, asked)
+            seen = bool(states[0][1] & scard.SCARD_STATE_PRESENT)
+        scard.SCardReleaseContext(context)
+
+    def fault(self, end: str, name: str | None) -> None:
+        slot = SITES.index(end)
+        stall = name == "stall"
+        self.plans[slot].begin(None if stall else name)
+        (self.cards[slot].awake.clear if stall else self.cards[slot].awake.set)()
+
+    def close(self) -> None:
+        for end in SITES:
+            self.unplug(end)
+
+
+@pytest.fixture(scope="module")
+def cards(pcsc_daemon: PcscDaemon, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cards]:
+    """Needs the mark ``needs("vpcd-config")``."""
+    pytest.importorskip("smartcard", reason="pip install 'qkd-hal[pcsc]'")
+    both = Cards(pcsc_daemon, tmp_path_factory.mktemp("cards"), keys=400)
+    yield both
+    both.close()

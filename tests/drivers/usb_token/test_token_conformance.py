@@ -13,7 +13,7 @@ from qkd_hal_firmware_mocks.token.emulator import TokenPair
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.drivers.usb_token.conftest import UsbTokens
+    from tests.drivers.usb_token.conftest import Cards, UsbTokens
 
 
 class TestOverCcid(DeviceConformance):
@@ -45,4 +45,20 @@ class TestEmulated(FullConformance):
     @pytest.fixture
     def pair(self, emulated: TokenPair) -> Iterator[Pair]:
         with open_device(emulated.alice_url) as alice, open_device(emulated.bob_url) as bob:
+            yield alice, bob
+
+
+@pytest.mark.needs("vpcd-config")
+class TestOverPcsc(FullConformance):
+    """Through pcscd and a virtual reader, where cards misbehave and are pulled out."""
+
+    serial_numbers = frozenset({"TOKEN-ALICE", "TOKEN-BOB"})
+
+    @pytest.fixture
+    def disturb(self, cards: Cards) -> Cards:
+        return cards
+
+    @pytest.fixture
+    def pair(self, cards: Cards) -> Iterator[Pair]:
+        with open_device(cards.url("alice")) as alice, open_device(cards.url("bob")) as bob:
             yield alice, bob
