@@ -88,6 +88,9 @@ class ByteLine(ABC):
                 with self._turn:
                     self._release()
 
+    def __del__(self) -> None:
+        self.close()  # whoever drops a device unclosed shall not run out of descriptors
+
     @abstractmethod
     def _connect(self, deadline: Deadline) -> None: ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import pty
 import signal
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -42,7 +44,6 @@ from tests.drivers.serial_box.servers import free_port, ser2net
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from pytest_mock import MockerFixture
 
@@ -462,3 +463,17 @@ def test_no_descriptor_left_is_an_error_of_our_tree(
     with pytest.raises(DeviceError, match=r"cannot be opened.*Too many"):
         line.open(Deadline(5))
     line.close()
+
+
+def test_a_line_that_is_dropped_unclosed_keeps_nothing(
+    lines: dict[str, Callable[[], ByteLine]],
+) -> None:
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = descriptors()
+    line = lines["port"]()
+    line.open(Deadline(5))
+    del line
+    gc.collect()
+    assert descriptors() == before
