@@ -127,14 +127,14 @@ class PluggedDevice:
 
 
 class VirtualBus:
-    """The bus. ``backend`` is what pyusb takes as ``backend=``."""
+    """The bus. ``backend`` is what pyusb takes as ``backend=``; *kind* may be one of your own."""
 
     number = 1
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[VirtualBackend] = VirtualBackend) -> None:
         self._devices: list[PluggedDevice] = []
         self._addresses = itertools.count(1)
-        self.backend = VirtualBackend(self._devices)
+        self.backend = kind(self._devices)
 
     def plug(
         self,
