@@ -24,7 +24,7 @@ from qkd_hal.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from qkd_hal.device_url import DeviceURL
 
@@ -74,7 +74,7 @@ def find(ids: tuple[int, int], serial_number: str, *, device: str) -> Any:
 
     Raises:
         DeviceNotFoundError: there is none.
-        DevicePermissionError: its serial number cannot be read.
+        DevicePermissionError: no serial number fits, and one cannot be read.
         ConfigurationError: several fit; the message lists their serial numbers.
     """
     vendor, product = ids
@@ -83,7 +83,7 @@ def find(ids: tuple[int, int], serial_number: str, *, device: str) -> Any:
         every = usb.core.find(find_all=True, backend=backend, idVendor=vendor, idProduct=product)
         fitting = list(every)
         if serial_number:
-            fitting = [each for each in fitting if each.serial_number == serial_number]
+            fitting = _with_serial_number(fitting, serial_number)
         if len(fitting) > 1:
             several = ", ".join(sorted(str(each.serial_number) for each in fitting))
             raise ConfigurationError(
@@ -92,6 +92,20 @@ def find(ids: tuple[int, int], serial_number: str, *, device: str) -> Any:
     if not fitting:
         raise DeviceNotFoundError("no such device is plugged in", device=device, cure="Plug it in")
     return fitting[0]
+
+
+def _with_serial_number(devices: Iterable[Any], serial_number: str) -> list[Any]:
+    """Return those that have it; one that does not tell its own hides no other."""
+    fitting, fault = [], None
+    for each in devices:
+        try:
+            if each.serial_number == serial_number:
+                fitting.append(each)
+        except (usb.core.USBError, ValueError, IndexError) as error:
+            fault = error
+    if not fitting and fault is not None:
+        raise fault
+    return fitting
 
 
 def configure(found: Any) -> Any:
@@ -117,6 +131,8 @@ def errors(device: str) -> Iterator[None]:
         raise
     except usb.core.USBError as error:
         raise device_error(error, device) from None
+    except (UnicodeError, IndexError):  # pyusb, of descriptors that are none
+        raise ProtocolError("the device describes itself wrongly", device=device) from None
     except ValueError:  # pyusb: a string was asked for, and the device may not be opened
         raise _forbidden(device) from None
 
