@@ -1,8 +1,8 @@
 """The peer of the drivers' benchmark: what an engineer writes to try a box on a bench.
 
-It moves the same bytes as the driver, frame by frame, and no more: requests from templates,
-answers cut at fixed places, no states, no repeats, no deadlines, nothing checked except by
-AES-GCM. The box sees no difference.
+It moves the same bytes as the driver, frame by frame, with the same libraries (pyserial or pyusb,
+cobs, cbor2, AES-GCM), and no more: no states, no repeats, no deadlines, no errors, nothing
+checked except by AES-GCM. The box sees no difference.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import os
 import zlib
 from typing import Any, Protocol
 
+import cbor2
 import serial
 from cobs import cobs
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 __all__ = ["BareHost", "BareSerial", "BareUsb"]
 
-HELLO, AUTH, RESERVE, BIND, AGREE, FETCH, CONFIRM = 1, 2, 0x20, 0x21, 0x22, 0x23, 0x24
+HELLO, AUTH, RESERVE, AGREE, FETCH, CONFIRM = 1, 2, 0x20, 0x22, 0x23, 0x24
 CREDITS = 8
-ID = b"\x62id\x50"  # CBOR: the key "id" and the head of 16 bytes
 
 
 class Bare(Protocol):
@@ -85,53 +85,56 @@ class BareUsb:
 
 
 class BareHost:
-    """A session with a box over *line*. *peer* has at most 23 bytes."""
+    """A session with a box over *line*."""
 
     def __init__(self, line: Bare, psk: bytes, peer: str) -> None:
         self._line = line
+        self._peer = peer
         self._sequence = self._counter = 0
-        self._peer = b"\x64peer" + bytes([0x60 + len(peer)]) + peer.encode()
-        ask = b"\xa7\x65major\x01\x65minor\x00\x65nonce\x58\x20" + os.urandom(32)
-        ask += b"\x66suites\x81\x01\x67credits" + bytes([CREDITS])
-        ask += b"\x68features\x80\x69max_frame\x19" + line.max_frame.to_bytes(2, "big")
+        hello = {
+            "major": 1,
+            "minor": 0,
+            "nonce": os.urandom(32),
+            "suites": [1],
+            "credits": CREDITS,
+            "features": [],
+            "max_frame": line.max_frame,
+        }
+        ask = cbor2.dumps(hello)
         answer = self._clear(HELLO, ask)
         text = b"boxlink 1 transcript\0"
         text += b"".join(len(part).to_bytes(4, "big") + part for part in (ask, answer))
         secret = hmac.digest(hashlib.sha256(text).digest(), psk, "sha256")
         made = [expand(secret, label) for label in (b"host proof", b"host key", b"box key")]
-        self._host_iv, self._box_iv = (
-            expand(secret, end + b" iv")[:4] for end in (b"host", b"box")
-        )
-        self._clear(AUTH, b"\xa1\x65proof\x58\x20" + made[0])
+        self._host_iv = expand(secret, b"host iv")[:4]
+        self._box_iv = expand(secret, b"box iv")[:4]
+        self._clear(AUTH, cbor2.dumps({"proof": made[0]}))
         self._host, self._box = AESGCM(made[1]), AESGCM(made[2])
 
     def reserve(self, size: int) -> bytes:
-        body = b"\xa4" + self._peer + b"\x64size\x1a" + size.to_bytes(4, "big")
-        return self._call(RESERVE, body + b"\x65count\x01\x65token\x50" + os.urandom(16))[-16:]
-
-    def bind(self, key_id: bytes) -> None:
-        self._call(BIND, b"\xa2" + self._peer + ID + key_id)
+        token = os.urandom(16)
+        fields = {"peer": self._peer, "size": size, "count": 1, "token": token}
+        key_id: bytes = self._call(RESERVE, fields)["ids"][0]
+        return key_id
 
     def agree(self, key_id: bytes) -> None:
-        self._call(AGREE, b"\xa3" + self._peer + ID + key_id + b"\x67wait_ms\x19\x03\xe8")
+        self._call(AGREE, {"id": key_id, "peer": self._peer, "wait_ms": 1000})
 
     def fetch(self, key_id: bytes, size: int) -> bytes:
-        body = b"\xa4" + self._peer + ID + key_id
-        body += b"\x66offset\x00\x64size\x1a" + size.to_bytes(4, "big")
-        answer = self._call(FETCH, body)
-        return answer[-size:] if size <= 4096 else self._transfer(answer, size)
+        fields = {"id": key_id, "peer": self._peer, "size": size, "offset": 0}
+        answer = self._call(FETCH, fields)
+        data: bytes = answer["data"] if "data" in answer else self._transfer(answer, size)
+        return data
 
     def confirm(self, key_id: bytes, end: int) -> None:
-        self._call(CONFIRM, b"\xa3" + self._peer + ID + key_id + b"\x63end\x1a" + end.to_bytes(4))
+        self._call(CONFIRM, {"id": key_id, "end": end, "peer": self._peer})
 
-    def _transfer(self, answer: bytes, size: int) -> bytes:
-        number = answer[answer.index(b"transfer") + 8 :].split(b"\x65total")[0]
-        body = b"\xa2\x67credits\x01\x68transfer" + number
+    def _transfer(self, answer: dict[str, Any], size: int) -> bytes:
         parts = b""
         while len(parts) < size:
             parts += self._unsealed(self._line.receive())[8:]
             if len(parts) < size:
-                self._send(6, FETCH, body)
+                self._send(6, FETCH, {"credits": 1, "transfer": answer["transfer"]})
         return parts
 
     def _clear(self, operation: int, body: bytes) -> bytes:
@@ -139,12 +142,14 @@ class BareHost:
         self._line.send(framed(self._head(1, 0, operation), body))
         return self._line.receive()[7:-4]
 
-    def _call(self, operation: int, body: bytes) -> bytes:
+    def _call(self, operation: int, fields: dict[str, object]) -> dict[str, Any]:
         self._sequence += 1
-        self._send(1, operation, body)
-        return self._unsealed(self._line.receive())
+        self._send(1, operation, fields)
+        answer: dict[str, Any] = cbor2.loads(self._unsealed(self._line.receive()))
+        return answer
 
-    def _send(self, kind: int, operation: int, body: bytes) -> None:
+    def _send(self, kind: int, operation: int, fields: dict[str, object]) -> None:
+        body = cbor2.dumps(fields)
         self._counter += 1
         head, counter = self._head(kind, 1, operation), self._counter.to_bytes(8, "big")
         sealed = self._host.encrypt(self._host_iv + counter, body, head)
