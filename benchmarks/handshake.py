@@ -1,7 +1,8 @@
 """Quantum handshakes next to their rivals, in turn, between two processes over loopback.
 
 Each handshake is timed as :mod:`qkd_hal.tls.compare` says. The keys lie in two pools in
-memory, linked as two sites are, and are filled before the clock starts.
+memory, linked as two sites are, and are filled before the clock starts; ``serial_ms`` is without a
+pool, each key straight from a serial box on a pseudo-terminal.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import multiprocessing
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 from benchmarks._report import Row, main
+from qkd_hal import DeviceKeySource, open_device
+from qkd_hal.emulators import start_emulator
 from qkd_hal.keys import KeyId, KeyRef, Origin, Provenance, QuantumKey
 from qkd_hal.pool import MemoryStore, Pool
 from qkd_hal.sources import Reservation
-from qkd_hal.tls import REQUIRE_QUANTUM, QKDContext
+from qkd_hal.tls import REQUIRE_QUANTUM, Policy, QKDContext
 from qkd_hal.tls._openssl import SSL, answering, new_context, offering
 from qkd_hal.tls.compare import (
     answer_handshakes,
@@ -31,6 +34,7 @@ from qkd_hal.tls.compare import (
 QUICK, FULL = 300, 2000  # handshakes of each kind
 WARM_UP = 20
 BLOCK = 4096  # bytes; the pool keeps 32 of them to check the rest
+EMULATED = Policy(allow_simulated=True)
 HARDWARE = Provenance(Origin.HARDWARE)
 
 
@@ -85,17 +89,21 @@ def measure(quick: bool) -> list[Row]:
     devices, bare, secret = ToyDevices(), BareContext(), os.urandom(32)
     process = multiprocessing.get_context("fork")
     here, there = process.Pipe()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        arguments = (there, listener, devices, secret, [bare, alike, classical], rounds + WARM_UP)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ExitStack() as stack:
+        boxes = start_emulator("box")
+        stack.callback(boxes.close)
+        rivals = [bare, alike, classical]
+        arguments = (there, listener, devices, secret, rivals, boxes.bob_url, rounds + WARM_UP)
         server = process.Process(target=serve, args=arguments)
         server.start()
-        with Pool(MemoryStore(), site="alice") as pool:
+        with Pool(MemoryStore(), site="alice") as pool, open_device(boxes.alice_url) as box:
             pool.link("bob", here.recv(), listen=False, secret=secret)
             fill(pool, devices, (rounds + WARM_UP) * 32)
             context = QKDContext(pool.source, peer="bob")
             contexts: dict[str, Any] = {"quantum": context, "bare": bare}
             contexts["rsa2048"] = certificate_client(pem, groups=groups)
             contexts["rsa2048_x25519"] = certificate_client(other)
+            contexts["serial"] = QKDContext(DeviceKeySource(box), peer="bob", policy=EMULATED)
             time_handshakes(listener.getsockname(), contexts, WARM_UP)
             medians = time_handshakes(listener.getsockname(), contexts, rounds)
             here.send("done")
@@ -109,15 +117,17 @@ def serve(
     devices: ToyDevices,
     secret: bytes,
     rivals: list[Any],
+    box_url: str,
     rounds: int,
 ) -> None:
     """Be bob, in a process of its own."""
-    with Pool(MemoryStore(), site="bob") as pool:
+    with Pool(MemoryStore(), site="bob") as pool, open_device(box_url) as box:
         address = pool.link("alice", "tcp://127.0.0.1:0", listen=True, secret=secret)
         pool.accept_blocks("alice", devices)
         pipe.send(address)
         quantum = QKDContext(pool.source, peers=["alice"])
-        answer_handshakes(listener, [quantum, *rivals], rounds, timeout=60)
+        serial = QKDContext(DeviceKeySource(box), peers=["alice"], policy=EMULATED)
+        answer_handshakes(listener, [quantum, *rivals, serial], rounds, timeout=60)
         pipe.recv()
 
 
@@ -130,13 +140,14 @@ def fill(pool: Pool, devices: ToyDevices, size: int) -> None:
 
 def rows(medians: dict[str, float]) -> list[Row]:
     """Compare the medians, which are in milliseconds."""
-    quantum = medians["quantum"]
+    quantum, serial = medians["quantum"], medians["serial"]
     bare, rsa, classical = (medians[name] for name in ("bare", "rsa2048", "rsa2048_x25519"))
     x25519 = f"RSA-2048, X25519 {classical:.3f} ms"
     return [
         Row("memory_pool_over_bare_psk", quantum, "ms", f"bare PSK {bare:.3f} ms", quantum / bare),
         Row("quantum_over_rsa2048", quantum, "ms", f"RSA-2048 {rsa:.3f} ms", quantum / rsa),
         Row("quantum_over_rsa2048_x25519", quantum, "ms", x25519, quantum / classical),
+        Row("serial_ms", serial, "ms", f"RSA-2048 {rsa:.3f} ms", serial / rsa),
     ]
 
 
