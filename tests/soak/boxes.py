@@ -95,6 +95,11 @@ class BoxWorld:
             server.plan = FaultPlan()
             server.box.set_link(up=True)
 
+    def holds(self, end: str, key_id: KeyId, below: int) -> bool:
+        keys, raw = self.pair.boxes[end].keys, bytes(key_id)
+        held = keys._own.get(raw) or keys._memory.find(raw)
+        return held is not None and held.mark < below
+
     def faults(self) -> Sequence[str]:
         return [fault for plan in self._plans for fault in plan.log if fault != "-"]
 

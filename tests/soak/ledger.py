@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from qkd_hal.keys import KeyId
 
@@ -70,6 +70,11 @@ class Ledger:
     def check_order(self) -> None:
         """Assert that nothing was left out; to be called while no call runs."""
         assert not self._early, f"bytes were skipped: {self._early}"
+
+    def check_erased(self, holds: Callable[[str, KeyId, int], bool]) -> None:
+        """Assert that no device *holds* the bytes, below a place in a key, that it gave."""
+        left = [place for place, end in self._given.items() if holds(*place, end)]
+        assert not left, f"bytes that were given are still at the device: {left[:3]}"
 
     def samples(self) -> Iterator[bytes]:
         """Give eight bytes here and there of every key, to be looked for where none may be."""

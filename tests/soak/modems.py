@@ -147,7 +147,7 @@ class ModemWorld:
 
     def __init__(self, seed: int, directory: Path) -> None:
         self.ledger = Ledger()
-        store = _Store(Random(seed), self.ledger)
+        store = self._store = _Store(Random(seed), self.ledger)
         self._modems = {}
         for site in _NAMES:
             home = directory / str(seed) / site
@@ -164,6 +164,9 @@ class ModemWorld:
     def calm(self) -> None:
         for modem in self._modems.values():
             modem.rate = 0
+
+    def holds(self, end: str, key_id: KeyId, below: int) -> bool:
+        return end not in self._store.keys[bytes(key_id)].gone
 
     def faults(self) -> Sequence[str]:
         return [fault for modem in self._modems.values() for fault in modem.struck]

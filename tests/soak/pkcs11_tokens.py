@@ -84,6 +84,10 @@ class Pkcs11World:
             token.chance = 0
         self._fill()
 
+    def holds(self, end: str, key_id: KeyId, below: int) -> bool:
+        objects = self._tokens[end].objects.values()
+        return any(key[Attribute.ID] == bytes(key_id) for key in objects)
+
     def faults(self) -> Sequence[str]:
         return [fault for token in self._tokens.values() for fault in token.struck]
 

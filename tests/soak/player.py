@@ -67,6 +67,10 @@ class World(Protocol):
         """Let nothing happen any more; by and by everything works again."""
         ...
 
+    def holds(self, end: str, key_id: KeyId, below: int) -> bool:
+        """Tell whether the device at *end* has bytes of the key *below* that place."""
+        ...
+
     def faults(self) -> Sequence[str]:
         """Name the faults that struck."""
         ...
@@ -108,6 +112,7 @@ class Player:
         self.outcomes: Counter[str] = Counter()
         self.trace: deque[str] = deque(maxlen=40)
         self.done = 0
+        self.last = time.monotonic()  # when a call ended last
 
     def step(self) -> None:
         """Make one call, or a few at once."""
@@ -298,7 +303,8 @@ class Player:
         except QKDError as error:
             self._judge(error, device)
             outcome = type(error).__name__
-        took = time.monotonic() - begin
+        self.last = time.monotonic()
+        took = self.last - begin
         self.done += 1
         self.outcomes[f"{name}: {outcome}"] += 1
         self.trace.append(f"{name} at {device.name.partition('?')[0]}, {timeout} s: {outcome}")

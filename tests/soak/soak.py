@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ CALLS = frozenset(
     {"start", "join", "connect", "get", "look up", "derive", "status", "init", "close"}
 )
 
+_HANGS = 60.0  # seconds without the end of a call, far more than any may take
+
 
 class _Run:
     """One player's part; ``failure`` says what went wrong."""
@@ -36,7 +39,21 @@ class _Run:
         self.outcomes: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.failure = ""
-        self.thread = threading.Thread(target=self._play, daemon=True)
+        self._player: Player | None = None
+        self._thread = threading.Thread(target=self._play, daemon=True)
+
+    def start(self) -> None:
+        """Begin to play, in a thread."""
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until it has played, or hangs."""
+        while self._thread.is_alive():
+            self._thread.join(1.0)
+            player = self._player
+            if player is not None and time.monotonic() - player.last > _HANGS:
+                self.failure = f"a call hangs {_told(player)}"
+                return
 
     def _play(self) -> None:
         overheard = Overheard()
@@ -55,22 +72,26 @@ class _Run:
             logger.removeHandler(overheard)
 
     def _play_on(self, world: World, overheard: Overheard) -> None:
-        player = Player(world, random.Random(self._seed), overheard, self._pulse.lateness)
+        chance = random.Random(self._seed)
+        player = self._player = Player(world, chance, overheard, self._pulse.lateness)
         try:
             while player.done < self._share:
                 player.step()
             player.recover()
             world.ledger.check_order()
+            world.ledger.check_erased(world.holds)
             overheard.check(world.ledger.samples())
         except BaseException as failure:
-            steps = "\n  ".join(player.trace)
-            self.failure = (
-                f"{failure!r}\nafter {player.done} calls, of which the last were\n  {steps}"
-            )
+            self.failure = f"{failure!r} {_told(player)}"
             raise
         finally:
             player.close()
             self.outcomes, self.faults = player.outcomes, Counter(world.faults())
+
+
+def _told(player: Player) -> str:
+    steps = "\n  ".join(tuple(player.trace))
+    return f"after {player.done} calls, of which the last were\n  {steps}"
 
 
 def soak(
@@ -85,9 +106,9 @@ def soak(
     with replayable() as seed, Pulse() as pulse:
         runs = [_Run(make, seed + number, share, pulse) for number in range(worlds)]
         for run in runs:
-            run.thread.start()
+            run.start()
         for run in runs:
-            run.thread.join()
+            run.wait()
         failures = [run.failure for run in runs if run.failure]
         assert not failures, "\n".join(failures)
     outcomes: Counter[str] = sum((run.outcomes for run in runs), Counter())

@@ -98,6 +98,9 @@ class TokenWorld:
             plan.calm = True
         self._fill()
 
+    def holds(self, end: str, key_id: KeyId, below: int) -> bool:
+        return bytes(key_id) in self._applets[end]._store.state.keys
+
     def faults(self) -> Sequence[str]:
         return [fault for plan in self._plans for fault in plan.log if fault != "-"]
 
