@@ -135,18 +135,54 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_token() -> None:
     assert box.requests[-1][1]["token"] != tokens[0]
 
 
-def test_patience_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
-    box, client = opened([], [], [], [rsp(size=32)])
+def timed(box: ScriptedBox, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the list to which each wait of the client adds its length."""
     waits: list[float] = []
     receive = box.receive
 
-    def timed(deadline: Deadline) -> bytes | None:
+    def receive_timed(deadline: Deadline) -> bytes | None:
         waits.append(deadline.remaining() or 0)
         return receive(deadline)
 
-    monkeypatch.setattr(box, "receive", timed)
+    monkeypatch.setattr(box, "receive", receive_timed)
+    return waits
+
+
+def test_patience_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    box, client = opened([], [], [], [rsp(size=32)])
+    waits = timed(box, monkeypatch)
     client.bind("bob", ID, Deadline(LONG))
     assert waits == [pytest.approx(0.02 * 2**n, rel=0.3) for n in range(4)]
+
+
+def test_patience_with_a_transfer_that_stalls_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = [announced(1, KEY[:9])]
+    box, client = opened(begun, begun, begun, [*begun, chunk(1, 0, KEY[:9])])
+    waits = timed(box, monkeypatch)
+    assert fetch(client, 9) == KEY[:9]
+    assert waits[1:6:2] == [pytest.approx(0.02 * 2**n, rel=0.3) for n in range(3)]
+
+
+def test_a_box_has_time_to_ask_its_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    box, client = opened([rsp(agreement=1)])
+    waits = timed(box, monkeypatch)
+    client.agree("bob", ID, Deadline(LONG))
+    assert waits == [pytest.approx(0.1, rel=0.3)]
+
+
+def test_the_line_is_cleared_before_hello() -> None:
+    box = ScriptedBox(lambda *_: [rsp(**INFO)])
+    box.frames.append(b"what was left over")
+    seen: list[int] = []
+    send = box.send
+
+    def watched(frame: bytes, deadline: Deadline) -> None:
+        seen.append(len(box.frames))
+        send(frame, deadline)
+
+    box.send = watched  # type: ignore[method-assign]
+    BoxClient(box).open(bytearray(PSK), Deadline(LONG))
+    assert seen[0] == 0
 
 
 def test_an_answer_to_an_earlier_repeat_will_do() -> None:
@@ -431,6 +467,13 @@ def test_key_bytes_do_not_stay_in_the_client() -> None:
     assert KEY[:8] not in client._link._scratch
     _, client = client_of(honest(KEY, 8), 8)
     fetch(client, 9000)
+    assert not any(client._link._scratch)
+
+
+def test_a_key_that_comes_too_late_does_not_stay_in_the_client() -> None:
+    _, client = opened([rsp(size=32), rsp(data=KEY[:64])], [rsp(size=32)])
+    for _ in range(2):
+        client.bind("bob", ID, Deadline(LONG))
     assert not any(client._link._scratch)
 
 

@@ -238,6 +238,12 @@ def test_a_box_without_the_psk_is_refused(golden: Golden) -> None:
         link.request(Operation.INFO, NOTHING, repeat=False)
 
 
+def test_one_proof_makes_one_session(golden: Golden) -> None:
+    link = opened(golden)
+    with pytest.raises(StateError):  # a second one would count from 1 under the same keys
+        link.proved(memoryview(golden["AUTH response"].body))
+
+
 def test_a_changed_hello_gives_other_proofs(golden: Golden) -> None:
     hellos = golden["HELLO request"].body, golden["HELLO response"].body
     psk = bytearray(golden.psk)
@@ -267,6 +273,15 @@ def test_what_an_event_showed_is_overwritten(golden: Golden) -> None:
     assert bytes(event.body) == b"\xa0secret key"
     link.wipe()
     assert bytes(event.body) == bytes(len(b"\xa0secret key"))
+
+
+def test_what_two_events_showed_is_overwritten(golden: Golden) -> None:
+    link, box = opened(golden), Box(golden)
+    link.request(Operation.FETCH, NOTHING, repeat=False)
+    for counter, body in enumerate([b"\xa0a long secret key", b"\xa0short"], 1):
+        link.received(box.frame(FrameType.RSP, 1, Operation.FETCH, body, counter))
+    link.wipe()
+    assert not any(link._scratch)
 
 
 def test_a_sealed_frame_longer_than_our_limit_is_dropped(golden: Golden) -> None:
