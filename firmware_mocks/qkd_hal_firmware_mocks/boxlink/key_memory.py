@@ -1,7 +1,7 @@
 """The durable store of a box: keys that its peer may name, until they are confirmed.
 
 SQLite in WAL mode: a record survives the death of the process; with *sync* also that of
-the machine. What is deleted is overwritten.
+the machine. What is deleted is overwritten, but for what SQLite's log holds until it is reused.
 """
 
 from __future__ import annotations
