@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from qkd_hal.device import DeviceState
-from qkd_hal.errors import QKDError
+from qkd_hal.errors import DevicePermissionError, QKDError
 from qkd_hal.keys import KeyId
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ class Player:
         self._lateness = lateness
         self._default = _TIMEOUT * world.pace
         self._devices = {end: world.open(end, self._default) for end in world.names}
+        # Where a secret was refused it is not given again, until a person opens the device anew.
+        self._barred: set[QKDDevice] = set()
         self._held: list[_Held] = []
         self._named: deque[tuple[str, KeyId]] = deque(maxlen=24)
         self.outcomes: Counter[str] = Counter()
@@ -117,6 +119,9 @@ class Player:
     def step(self) -> None:
         """Make one call, or a few at once."""
         end = self._chance.choice(self._world.names)
+        if self._devices[end] in self._barred:
+            self._reopen(end)
+            return
         if self._devices[end].state is not DeviceState.READY and self._chance.random() < 0.7:
             self._init(end)
             return
@@ -276,6 +281,9 @@ class Player:
 
     def _exchanged(self) -> bool:
         first, second = self._world.names
+        for end in self._world.names:
+            if self._devices[end] in self._barred:
+                self._reopen(end)
         if any(self._devices[end].state is not DeviceState.READY for end in self._world.names):
             self._init(first)
             self._init(second)
@@ -314,6 +322,8 @@ class Player:
 
     def _judge(self, error: QKDError, device: QKDDevice) -> None:
         self._overheard.note(error)
+        if isinstance(error, DevicePermissionError):
+            self._barred.add(device)
         named = error.device is not None and device.name.startswith(error.device)
         assert named, f"{error!r} names {error.device} rather than {device.name}"
         assert "bug in the driver" not in error.what, error.what
