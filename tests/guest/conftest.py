@@ -27,6 +27,7 @@ SHARED = [
     "tests/usb/test_transfers.py",
     "tests/usb/test_quantis.py",
     "tests/usb/test_usb_box.py",
+    "tests/drivers/usb_token/test_token_usb.py",
 ]
 """Tests that also run on this machine, and take `usb_world`."""
 

@@ -12,13 +12,14 @@ from qkd_hal_firmware_mocks.faults import FaultPlan, FaultSpecError
 from qkd_hal_firmware_mocks.lifetime import announce, ending, life_options
 from qkd_hal_firmware_mocks.token.applet import KeyApplet
 from qkd_hal_firmware_mocks.token.ccid import CcidToken
+from qkd_hal_firmware_mocks.token.control import Control
 from qkd_hal_firmware_mocks.token.faults import CARD_FAULTS, Fault
 from qkd_hal_firmware_mocks.token.medium import FileMedium, MemoryMedium
 from qkd_hal_firmware_mocks.token.mischief import FaultyCard
 from qkd_hal_firmware_mocks.token.model import DEFAULT_SERIAL_NUMBER, Model
+from qkd_hal_firmware_mocks.token.sockets import OnUsbIp, VirtualReader
 from qkd_hal_firmware_mocks.token.state import MediumError
-from qkd_hal_firmware_mocks.token.vpcd import DEFAULT_PORT, VpcdCard
-from qkd_hal_firmware_mocks.usb.usbip import UsbIpServer
+from qkd_hal_firmware_mocks.token.vpcd import DEFAULT_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +38,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--state", type=_FILE, help="Keep keys and PIN here, 0600; else in memory.")
 @click.option("--serial", default=DEFAULT_SERIAL_NUMBER, show_default=True, help="Serial number.")
 @click.option("--faults", help="seed=7,rate=0.05[,only=A+B] or drop,-,cut-after@CONFIRM.")
+@click.option("--control", is_flag=True, help="Obey lines of JSON on standard input.")
 @life_options
 def token(
     usbip: int | None,
@@ -44,29 +46,38 @@ def token(
     state: Path | None,
     serial: str,
     faults: str | None,
+    control: bool,
     ready_file: Path | None,
     die_with_parent: bool,
 ) -> None:
     """Run a key token."""
     if (usbip is None) == (vpcd is None):
         raise click.UsageError("say --usbip PORT or --vpcd PORT")
-    plan = _plan(faults, CARD_FAULTS if usbip is None else frozenset(Fault))
+    known = [fault.value for fault in (CARD_FAULTS if usbip is None else Fault)]
+    plan = _plan(faults, known)
     with ExitStack() as stack:
         applet = KeyApplet(_medium(state, stack), Model(serial_number=serial))
+        socket: OnUsbIp | VirtualReader
         if usbip is not None:
-            place = _on_usbip(CcidToken(applet, plan), usbip, stack)
+            socket = stack.enter_context(OnUsbIp(CcidToken(applet, plan), usbip))
         else:
-            place = _in_reader(FaultyCard(applet, plan), vpcd or DEFAULT_PORT, stack)
-        stop = stack.enter_context(ending(with_parent=die_with_parent))
-        announce({"device": "token", "serial_number": serial, **place}, ready_file)
+            socket = _in_reader(FaultyCard(applet, plan), vpcd or DEFAULT_PORT, stack)
+        orders = Control(socket, plan, known)
+
+        def obey(line: bytes) -> None:
+            click.echo(orders.obey(line))
+
+        hear = obey if control else None
+        stop = stack.enter_context(ending(with_parent=die_with_parent, hear=hear))
+        announce({"device": "token", "serial_number": serial, **socket.place}, ready_file)
         stop.wait()
 
 
-def _plan(text: str | None, known: Iterable[Fault]) -> FaultPlan:
+def _plan(text: str | None, known: Iterable[str]) -> FaultPlan:
     if text is None:
         return FaultPlan()
     try:
-        return FaultPlan.parse(text, [fault.value for fault in known])
+        return FaultPlan.parse(text, known)
     except FaultSpecError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -80,16 +91,9 @@ def _medium(path: Path | None, stack: ExitStack) -> Medium:
         raise click.ClickException(str(error)) from None
 
 
-def _on_usbip(device: CcidToken, port: int, stack: ExitStack) -> dict[str, str]:
-    server = stack.enter_context(UsbIpServer(device, port=port))
-    device.power_cut = server.unplug
-    return {"usbip": f"127.0.0.1:{server.port}"}
-
-
-def _in_reader(card: FaultyCard, port: int, stack: ExitStack) -> dict[str, str]:
+def _in_reader(card: FaultyCard, port: int, stack: ExitStack) -> VirtualReader:
     try:
-        stack.enter_context(VpcdCard(card, port))
+        return stack.enter_context(VirtualReader(card, port))
     except OSError as error:
         fault = f"no virtual reader listens at port {port}: {error.strerror}"
         raise click.ClickException(f"{fault}. Start pcscd with vsmartcard's vpcd") from None
-    return {"vpcd": f"127.0.0.1:{port}"}

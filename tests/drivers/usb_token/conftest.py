@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
+from qkd_hal import open_device
 from qkd_hal.sources import Deadline
 from qkd_hal_drivers import _usb
 from qkd_hal_firmware_mocks.faults import FaultPlan
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from qkd_hal.device import QKDDevice
     from qkd_hal_firmware_mocks.token.pcscd import PcscDaemon
     from qkd_hal_firmware_mocks.token.vpcd import VpcdCard
     from qkd_hal_firmware_mocks.usb.worlds import UsbWorld
@@ -119,7 +121,8 @@ class UsbTokens:
 def tokens(usb_world: UsbWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UsbTokens:
     monkeypatch.setattr(_usb, "provide_backend", lambda: usb_world.backend)
     monkeypatch.delenv("QKD_HAL_PIN", raising=False)
-    return UsbTokens(usb_world, tmp_path)
+    few = 8  # an emulated machine is slow
+    return UsbTokens(usb_world, tmp_path, keys=few if usb_world.kernel else 40)
 
 
 class StallingCard(FaultyCard):
@@ -208,3 +211,21 @@ def cards(pcsc_daemon: PcscDaemon, tmp_path_factory: pytest.TempPathFactory) -> 
     both = Cards(pcsc_daemon, tmp_path_factory.mktemp("cards"), keys=400)
     yield both
     both.close()
+
+
+@pytest.fixture
+def alice(tokens: UsbTokens) -> Iterator[QKDDevice]:
+    with open_device(tokens.url("alice")) as device:
+        yield device
+
+
+@pytest.fixture
+def bob(tokens: UsbTokens) -> Iterator[QKDDevice]:
+    with open_device(tokens.url("bob")) as device:
+        yield device
+
+
+def exchange(alice: QKDDevice, bob: QKDDevice) -> None:
+    with alice.start(size=32) as session:
+        session.connect()
+        assert session.get_key().matches(bob.get_key_by_id(session.key_id))
