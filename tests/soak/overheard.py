@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from types import TracebackType
+    from typing import Self
 
 __all__ = ["Overheard"]
 
@@ -19,11 +21,27 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]{8,}")
 
 
 class Overheard(logging.Handler):
-    """Listens to a logger, and is told of errors."""
+    """Listens to all that the package logs, inside its block, and is told of errors."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self._said: set[str] = set()
+        self._logger = logging.getLogger("qkd_hal")
+
+    def __enter__(self) -> Self:
+        self._level_before = self._logger.level
+        self._logger.setLevel(logging.DEBUG)
+        self._logger.addHandler(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._level_before)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note what was logged."""
@@ -39,7 +57,7 @@ class Overheard(logging.Handler):
         """Assert that none of *samples*, eight bytes each, was said in any spelling."""
         secret = {sample.hex() for sample in samples}
         secret |= {base64.b64encode(bytes.fromhex(each)[:6]).decode() for each in secret}
-        for said in tuple(self._said):  # others may still be talking
+        for said in self._said:
             leaks = [window for window in _windows(said) if window in secret]
             assert not leaks, f"key bytes leaked in a message of {len(said)} characters"
 

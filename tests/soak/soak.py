@@ -7,8 +7,11 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import closing
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from tests.soak.ledger import Ledger
 from tests.soak.overheard import Overheard
 from tests.soak.player import Player
 from tests.soak.pulse import Pulse
@@ -31,11 +34,20 @@ _HANGS = 60.0  # seconds without the end of a call, far more than any may take
 class _Run:
     """One player's part; ``failure`` says what went wrong."""
 
-    def __init__(self, make: Callable[[int], World], seed: int, share: int, pulse: Pulse) -> None:
+    def __init__(
+        self,
+        make: Callable[[int], World],
+        seed: int,
+        share: int,
+        overheard: Overheard,
+        pulse: Pulse,
+    ) -> None:
         self._make = make
         self._seed = seed
         self._share = share
+        self._overheard = overheard
         self._pulse = pulse
+        self.ledger = Ledger()
         self.outcomes: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.failure = ""
@@ -56,31 +68,23 @@ class _Run:
                 return
 
     def _play(self) -> None:
-        overheard = Overheard()
-        logger = logging.getLogger("qkd_hal")
-        logger.addHandler(overheard)
         try:
-            world = self._make(self._seed)
-            try:
-                self._play_on(world, overheard)
-            finally:
-                world.close()
+            with closing(self._make(self._seed)) as world:
+                self._play_on(world)
         except BaseException as failure:
             logging.getLogger("tests.soak").exception("the soak failed")
             self.failure = self.failure or repr(failure)
-        finally:
-            logger.removeHandler(overheard)
 
-    def _play_on(self, world: World, overheard: Overheard) -> None:
+    def _play_on(self, world: World) -> None:
+        self.ledger = world.ledger
         chance = random.Random(self._seed)
-        player = self._player = Player(world, chance, overheard, self._pulse.lateness)
+        player = self._player = Player(world, chance, self._overheard, self._pulse.lateness)
         try:
             while player.done < self._share:
                 player.step()
             player.recover()
             world.ledger.check_order()
             world.ledger.check_erased(world.holds)
-            overheard.check(world.ledger.samples())
         except BaseException as failure:
             self.failure = f"{failure!r} {_told(player)}"
             raise
@@ -103,14 +107,15 @@ def soak(
     the same calls meet the same faults again.
     """
     share = -(-operations // worlds)
-    with replayable() as seed, Pulse() as pulse:
-        runs = [_Run(make, seed + number, share, pulse) for number in range(worlds)]
+    with replayable() as seed, Overheard() as overheard, Pulse() as pulse:
+        runs = [_Run(make, seed + number, share, overheard, pulse) for number in range(worlds)]
         for run in runs:
             run.start()
         for run in runs:
             run.wait()
         failures = [run.failure for run in runs if run.failure]
         assert not failures, "\n".join(failures)
+        overheard.check(chain.from_iterable(run.ledger.samples() for run in runs))
     outcomes: Counter[str] = sum((run.outcomes for run in runs), Counter())
     return outcomes, sum((run.faults for run in runs), Counter())
 
