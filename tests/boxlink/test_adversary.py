@@ -8,6 +8,7 @@ from collections import deque
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, ClassVar
 
+import cbor2
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 PSK = bytes(range(32))
 ROUNDS = 60
+FITS_ALL = cbor2.dumps(
+    {"ids": [bytes(16)], "agreement": 1, "data": bytes(32), "end": 1 << 20, "size": 32}
+)
 SECONDS = 0.3  # of a call: on this line an answer takes microseconds
 
 
@@ -44,8 +48,8 @@ class Adversary:
         self._known.append(frame)
         if not self.at_work:
             return [frame]
-        act = self._chance.choice([self._drop, self._double, self._hold, self._alter, self._replay])
-        return act(frame) if self._chance.random() < 0.3 else [frame]
+        acts = self._drop, self._double, self._hold, self._alter, self._replay, self._forge
+        return self._chance.choice(acts)(frame) if self._chance.random() < 0.3 else [frame]
 
     def _drop(self, _: bytes) -> list[bytes]:
         return []
@@ -63,7 +67,15 @@ class Adversary:
     def _alter(self, frame: bytes) -> list[bytes]:
         content = bytearray(frame[:-4])
         content[self._chance.randrange(len(content))] ^= 1 << self._chance.randrange(8)
-        return [bytes(content) + zlib.crc32(content).to_bytes(4, "big")]
+        return [with_crc(content)]
+
+    def _forge(self, frame: bytes) -> list[bytes]:
+        """Put a clear answer that fits any request before the sealed one."""
+        return [with_crc(frame[:2] + b"\0" + frame[3:7] + FITS_ALL), frame]
+
+
+def with_crc(content: bytes | bytearray) -> bytes:
+    return bytes(content) + zlib.crc32(content).to_bytes(4, "big")
 
 
 class TappedLine:
