@@ -7,24 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from qkd_hal import open_device
-from qkd_hal.testing.conformance import DeviceConformance, FullConformance, Pair
+from qkd_hal.testing.conformance import FullConformance, Pair
 from qkd_hal_firmware_mocks.token.emulator import TokenPair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.drivers.usb_token.conftest import Cards, UsbTokens
-
-
-class TestOverCcid(DeviceConformance):
-    """On the virtual bus, or in the guest on a real one."""
-
-    serial_numbers = frozenset({"TOKEN-ALICE", "TOKEN-BOB"})
-
-    @pytest.fixture
-    def pair(self, tokens: UsbTokens) -> Iterator[Pair]:
-        with open_device(tokens.url("alice")) as alice, open_device(tokens.url("bob")) as bob:
-            yield alice, bob
+    from tests.drivers.usb_token.conftest import Cards
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from qkd_hal.errors import (
 from qkd_hal.keys import KeyId, Origin
 from qkd_hal.sources import Deadline
 from qkd_hal.testing.conformance._ends import driver_of
+from qkd_hal_firmware_mocks.faults import FaultPlan
 from qkd_hal_firmware_mocks.token.applet import KeyApplet
 from qkd_hal_firmware_mocks.token.ccid import CcidToken
 from qkd_hal_firmware_mocks.token.medium import MemoryMedium
@@ -271,3 +272,17 @@ class TestCare:
     def test_tables_for_people(self, tokens: UsbTokens) -> None:
         assert "own keys" in run("status", tokens.url("alice")).stdout
         assert "available" in run("list", tokens.url("alice")).stdout
+
+
+@pytest.mark.parametrize("fault", ["halt", "duplicate", "lie", "hardware-error", "reset"])
+def test_a_disturbed_load_stores_each_key_once(tokens: UsbTokens, fault: str) -> None:
+    plan = FaultPlan()
+    tokens.world.plug(CcidToken(initialised("carol", "dave"), plan))
+    tokens.world.plug(CcidToken(initialised("dave", "carol")))
+    for _ in range(3):
+        plan.once(f"{fault}@LOAD")
+        run("fill", tokens.url("carol"), tokens.url("dave"), *from_tokens(tokens), "--keys", "2")
+    assert plan.log.count(fault) == 3
+    for site in ("carol", "dave"):
+        facts = told("status", tokens.url(site))
+        assert (facts["own_keys"], facts["peer_keys"]) == (3, 3)
