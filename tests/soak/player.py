@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from tests.soak.ledger import Ledger
     from tests.soak.overheard import Overheard
 
-__all__ = ["ALLOWANCE", "Player", "World"]
+__all__ = ["Player", "World"]
 
 T = TypeVar("T")
 
-ALLOWANCE = 1.0  # seconds beyond its deadline in which a call ends, if nothing else runs
+_ALLOWANCE = 1.0  # seconds beyond its deadline in which a call ends, if nothing else runs
 _TIMEOUT = 1.0  # seconds of a call that names none
 _TIMEOUTS = ([None, 0.0, 0.001, 0.02, 0.2, 2.0], [70, 2, 4, 6, 8, 10])
 _SIZES = ([32, 1, 48, 256, 5000, 65536, None, 1 << 30], [50, 4, 10, 10, 3, 1, 20, 2])
@@ -187,8 +187,7 @@ class Player:
         self._take(end, key_id, self._timeout())
 
     def _status(self, end: str) -> None:
-        device, timeout = self._devices[end], self._timeout()
-        self._call("status", device, timeout, lambda: device.status(timeout))
+        self._later_status(end)()
 
     def _init(self, end: str) -> None:
         device, timeout = self._devices[end], self._timeout()
@@ -220,7 +219,7 @@ class Player:
         held, key = self._any_held(), self._from_other(end)
         if held is not None and self._chance.random() < 0.7:
             works += [self._later_read(held) for _ in range(2)]
-            works += self._chance.sample([held.session.close, lambda: self._status(held.end)], 1)
+            works.append(self._chance.choice([held.session.close, self._later_status(held.end)]))
         else:
             works += [self._later_take(*key) for _ in range(2)]
         if self._chance.random() < 0.1:
@@ -233,6 +232,11 @@ class Player:
     def _later_read(self, held: _Held) -> Callable[[], object]:
         size, timeout = self._chance.choice([8, 16, 32]), self._timeout()
         return lambda: self._read(held, size, timeout)
+
+    def _later_status(self, end: str) -> Callable[[], object]:
+        # Chance is asked here, not in the thread, or a seed would not repeat the calls.
+        device, timeout = self._devices[end], self._timeout()
+        return lambda: self._call("status", device, timeout, lambda: device.status(timeout))
 
     def _later_take(self, end: str, key_id: KeyId) -> Callable[[], object]:
         timeout = self._timeout()
@@ -269,15 +273,13 @@ class Player:
         if key is not None:
             self._world.ledger.derive(held.end, held.session.key_id, label, _bytes_of(key))
 
-    def _take(self, end: str, key_id: KeyId, timeout: float | None) -> bool:
+    def _take(self, end: str, key_id: KeyId, timeout: float | None) -> None:
         device = self._devices[end]
         key = self._call(
             "look up", device, timeout, lambda: device.get_key_by_id(key_id, timeout=timeout)
         )
-        if key is None:
-            return False
-        self._world.ledger.give(end, key_id, _bytes_of(key))
-        return True
+        if key is not None:
+            self._world.ledger.give(end, key_id, _bytes_of(key))
 
     def _exchanged(self) -> bool:
         first, second = self._world.names
@@ -303,7 +305,7 @@ class Player:
         self, name: str, device: QKDDevice, timeout: float | None, work: Callable[[], T]
     ) -> T | None:
         """Return what *work* gives; judge how it ends, and when."""
-        limit = (self._default if timeout is None else timeout) + ALLOWANCE
+        limit = (self._default if timeout is None else timeout) + _ALLOWANCE
         begin = time.monotonic()
         outcome, result = "ok", None
         try:

@@ -103,8 +103,8 @@ def soak(
 ) -> tuple[Counter[str], Counter[str]]:
     """Make *operations* calls on *worlds* worlds; return how they ended, and what struck.
 
-    Fails on the first byte, error or moment that is not as promised, and says by which seed
-    the same calls meet the same faults again.
+    Fails on the first byte, error or moment that is not as promised, and names the seed. It
+    repeats the choices, not the moments at which threads meet.
     """
     share = -(-operations // worlds)
     with replayable() as seed, Overheard() as overheard, Pulse() as pulse:
