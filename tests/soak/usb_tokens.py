@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["PcscTokenWorld", "TokenWorld"]
 
 _RATE = 0.05  # of commands that meet a fault
-_OWN, _PEERS = 20, 40  # keys in one token
-_SIZES = ([32, 8, 48, 256, 5000], [80, 5, 5, 5, 5])
+_FREE = 20  # own keys of the usual size in a filled token
+_KEPT = 60  # keys of either direction; older ones nobody asked for, or claimed and left
+_USUAL = 32  # bytes
+_SIZES = ([_USUAL, 48, 256, 5000], [85, 5, 5, 5])
 _SLOW_LINK = {
     Fault.TIME_STORM,
     Fault.STALL,
@@ -95,10 +97,11 @@ class _Tokens:
         with self.lock:
             for owner in self.names:
                 keys = self.applets[owner]._store.state.keys.values()
-                free = sum(key.direction == OWN and not key.claim for key in keys)
-                for _ in range(_OWN - free):
+                own = [key for key in keys if key.direction == OWN and not key.claim]
+                for _ in range(_FREE - sum(key.size == _USUAL for key in own)):
                     self._load(owner)
-                self._forget_oldest(owner)
+            for site in self.names:
+                self._forget_oldest(site)
 
     def _load(self, owner: str) -> None:
         (size,) = self._random.choices(*_SIZES)
@@ -113,11 +116,11 @@ class _Tokens:
                 state.provenance, state.loaded = SIMULATED, True
 
     def _forget_oldest(self, site: str) -> None:
-        """Drop keys for which nobody came."""
         with self.applets[site]._store.change() as state:
-            kept = [key.key_id for key in state.keys.values() if key.direction == PEER]
-            for key_id in kept[:-_PEERS]:
-                del state.keys[key_id]
+            for direction in (OWN, PEER):
+                some = [key.key_id for key in state.keys.values() if key.direction == direction]
+                for key_id in some[:-_KEPT]:
+                    del state.keys[key_id]
 
 
 class TokenWorld(_Tokens):
