@@ -58,7 +58,7 @@ class Reader:
 
     def _read(self, source: EntropyInstrument, buffer: bytearray) -> None:
         meanwhile = threading.Thread(target=self._strike, args=(source,))
-        if self.chance.random() < 0.1:
+        if self.chance.random() < 0.05:
             meanwhile.start()
         try:
             source.read_into(memoryview(buffer))
