@@ -21,8 +21,8 @@ json_option = click.option(
 
 
 def printable(value: object) -> str:
-    """Return *value* as text that cannot steer a terminal: names come from devices."""
-    return "".join(c if c.isprintable() or c == "\n" else _UNSHOWN for c in str(value))
+    """Return *value* as one line that cannot steer a terminal: names come from devices."""
+    return "".join(c if c.isprintable() else _UNSHOWN for c in str(value))
 
 
 def print_json(value: Mapping[str, Any]) -> None:
@@ -39,7 +39,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title:
     headers = [Column(name, overflow="fold") for name in columns]
     table = Table(*headers, title=title or None, title_justify="left")
     for row in rows:
-        table.add_row(*map(printable, row))
+        table.add_row(*("\n".join(map(printable, cell.split("\n"))) for cell in row))
     Console(markup=False, highlight=False).print(table)
 
 

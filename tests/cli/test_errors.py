@@ -128,5 +128,6 @@ def test_a_reader_that_leaves_is_no_error() -> None:
 def test_figures_are_written_for_people(
     value: object, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print_pairs({"some_name": value, "x": "\x1b[31m"}, title="a title")
-    assert capsys.readouterr().out == f"a title\n  some name  {text}\n  x          \ufffd[31m\n"
+    print_pairs({"some_name": value, "x": "\x1b[31m\ny: no"}, title="a title")
+    shown = f"a title\n  some name  {text}\n  x          \ufffd[31m\ufffdy: no\n"
+    assert capsys.readouterr().out == shown, "a device makes no line of its own"
