@@ -65,6 +65,8 @@ def keys_from_pair(
 ) -> Iterator[QuantumKey]:
     """Yield *count* keys of *size* bytes that both devices gave out, so that neither keeps one.
 
+    Each is trusted no more than the less trusted of the two devices.
+
     Raises:
         KeyMismatchError: the devices do not share keys.
         QKDError: as :meth:`QKDDevice.start` and the calls of a session.
@@ -83,6 +85,7 @@ def keys_from_pair(
                 key.wipe()
                 what = "the two devices do not hold the same key"
                 raise KeyMismatchError(what, device=second.name, key_id=mine.key_id)
+            key.provenance = key.provenance.combined(other.provenance)
             yield key
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
+from qkd_hal.device import QKDDevice
 from qkd_hal.errors import DeviceError, KeyConsumedError, UsageError
 from qkd_hal.keys import KeyId, Origin, Provenance, QuantumKey
 from qkd_hal.sources import Deadline, KeyLoader
-from qkd_hal.token_fill import fill_pair, keys_from, load_session
+from qkd_hal.token_fill import fill_pair, keys_from, keys_from_pair, load_session
+from tests.device.conftest import MemoryDriver
 
 if TYPE_CHECKING:
+    from qkd_hal.sources import DeviceInfo
     from tests.device.conftest import Pair
 
 RELAYED = Provenance(Origin.HARDWARE, ("node-7",))
@@ -110,6 +113,23 @@ def test_keys_come_from_sessions_of_any_device(pair: Pair) -> None:
     originals = {entry.material for entry in pair.link.entries.values()}
     assert {one.key for one in done} == originals
     assert {one.provenance for one in done} == {pair.alice.info.provenance}
+
+
+class MeasuringDriver(MemoryDriver):
+    """The end of the link that calls its keys measured."""
+
+    def open(self, deadline: Deadline) -> DeviceInfo:
+        return replace(super().open(deadline), provenance=RELAYED)
+
+
+@pytest.mark.parametrize("measured_first", [True, False])
+def test_a_key_of_two_devices_is_trusted_like_the_worse_of_them(
+    pair: Pair, measured_first: bool
+) -> None:
+    with QKDDevice(MeasuringDriver(pair.link, "alice", "bob"), name="measured") as measured:
+        ends = (measured, pair.bob) if measured_first else (pair.bob, measured)
+        (key,) = keys_from_pair(*ends, 1)
+    assert key.provenance == Provenance(Origin.SIMULATED, ("node-7",))
 
 
 def test_two_sites_fill_a_token_each_from_one_session(pair: Pair) -> None:
