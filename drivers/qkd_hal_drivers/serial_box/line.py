@@ -7,6 +7,7 @@ another file by the time it reads.
 
 from __future__ import annotations
 
+import os
 import termios
 import threading
 from abc import ABC, abstractmethod
@@ -33,6 +34,7 @@ class ByteLine(ABC):
         self._turn = threading.Lock()  # held by the hook that runs
         self._closing = threading.Lock()
         self._closed = False
+        self._pid = os.getpid()
 
     @property
     @abstractmethod
@@ -89,7 +91,10 @@ class ByteLine(ABC):
                     self._release()
 
     def __del__(self) -> None:
-        self.close()  # whoever drops a device unclosed shall not run out of descriptors
+        # Whoever drops a device unclosed shall not run out of descriptors. In a forked child the
+        # line is the parent's: to wake or shut anything there would cut it.
+        if self._pid == os.getpid():
+            self.close()
 
     @abstractmethod
     def _connect(self, deadline: Deadline) -> None: ...

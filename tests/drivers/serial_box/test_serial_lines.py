@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -477,3 +478,21 @@ def test_a_line_that_is_dropped_unclosed_keeps_nothing(
     del line
     gc.collect()
     assert descriptors() == before
+
+
+@pytest.mark.parametrize("kind", ["port", "tcp", "rfc2217"])
+def test_a_forked_child_that_drops_a_line_leaves_it_to_the_parent(
+    lines: dict[str, Callable[[], ByteLine]], kind: str
+) -> None:
+    held = [lines[kind]()]
+    held[0].open(Deadline(5))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the process may have threads
+        child = os.fork()
+    if child == 0:
+        held.clear()
+        gc.collect()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert held[0].read(Deadline(0.05)) == b""
+    held[0].close()
