@@ -54,7 +54,7 @@ class PatientThread:
         self._calls.put(lambda: _settle(result, work))
         try:
             return self._awaited(result, deadline)
-        except (DeadlineError, DeviceClosedError):
+        except BaseException:  # time, `close`, Ctrl-C; after an error of *work* nothing is undone
             if not result.cancel() and undo is not None:
                 self._calls.put(lambda: None if result.exception() else undo())
             raise

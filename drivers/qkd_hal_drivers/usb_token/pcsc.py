@@ -83,7 +83,7 @@ class PcscLink:
         message = list(apdu)
         try:
             return self._running().call(lambda: self._transmit(message), deadline)
-        except (DeadlineError, DeviceClosedError):
+        except (DeadlineError, DeviceClosedError, KeyboardInterrupt):
             self._left_behind = True  # the command may still be done, and leave the card verified
             raise
 
@@ -169,15 +169,19 @@ class PcscLink:
 
     def _end(self) -> None:
         """End a transaction; one that cannot be ended is over."""
-        scard.SCardEndTransaction(self._card, scard.SCARD_LEAVE_CARD)
+        scard.SCardEndTransaction(self._card, self._how_to_leave())
 
     def _clean_up(self) -> None:
-        """Disconnect; with a reset where the last log-out may not have reached the card."""
+        """Disconnect."""
         card, self._card = self._card, None
         context, self._context = self._context, None
         if card is not None:
-            reset = self._left_behind and not self._failed
-            how = scard.SCARD_RESET_CARD if reset else scard.SCARD_LEAVE_CARD
-            scard.SCardDisconnect(card, how)
+            scard.SCardDisconnect(card, self._how_to_leave())
         if context is not None:
             scard.SCardReleaseContext(context)
+
+    def _how_to_leave(self) -> int:
+        """With a reset, where the last log-out may not have reached a card that is there."""
+        reset = self._left_behind and not self._failed
+        how: int = scard.SCARD_RESET_CARD if reset else scard.SCARD_LEAVE_CARD
+        return how

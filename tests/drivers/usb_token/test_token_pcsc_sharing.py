@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,16 +12,18 @@ import pytest
 
 from qkd_hal import open_device
 from qkd_hal.errors import ConfigurationError, DeadlineError, DeviceNotFoundError
+from qkd_hal_drivers.usb_token.patient_thread import PatientThread
 from tests.drivers.usb_token.conftest import exchange, raw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.drivers.usb_token.conftest import Cards
 
 pytestmark = pytest.mark.needs("vpcd-config")
 
 ASK_PIN = "00200081"
+GET_STATUS = 0x02
 
 
 @contextmanager
@@ -68,6 +72,54 @@ def test_another_programs_reset_and_selection_do_no_harm(cards: Cards) -> None:
                 card, scard.SCARD_SHARE_SHARED, scard.SCARD_PROTOCOL_T1, scard.SCARD_RESET_CARD
             )
         exchange(alice, bob)
+
+
+def test_a_command_that_was_given_up_does_not_leave_the_token_verified(
+    cards: Cards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = cards.cards[0]
+    awake, answer = threading.Event(), card.transmit
+
+    def slow(apdu: bytes) -> bytes:
+        if apdu[1] == GET_STATUS:
+            awake.wait()
+        return answer(apdu)
+
+    with open_device(cards.url("alice")) as alice, open_device(cards.url("bob")) as bob:
+        monkeypatch.setattr(card, "transmit", slow)
+        with pytest.raises(DeadlineError):
+            alice.status(timeout=0.3)
+        awake.set()
+        with another_program(cards):  # comes in when the command that was given up is done
+            assert raw(cards.applets[0], ASK_PIN) != b"\x90\x00"
+        exchange(alice, bob)
+
+
+def test_ctrl_c_leaves_neither_a_transaction_nor_a_verified_token(
+    cards: Cards, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_device(cards.url("alice")) as alice, open_device(cards.url("bob")) as bob:
+        # While the transaction begins, and in SELECT, two VERIFY, GET STATUS and the log-out.
+        for calls in range(6):
+            with monkeypatch.context() as patch:
+                patch.setattr(PatientThread, "_awaited", interrupted(after=calls))
+                with pytest.raises(KeyboardInterrupt):
+                    alice.status()
+            with another_program(cards):
+                assert raw(cards.applets[0], ASK_PIN) != b"\x90\x00"
+            exchange(alice, bob)
+
+
+def interrupted(*, after: int) -> Callable[..., object]:
+    """A wait for a call during which, once, Ctrl-C comes."""
+    calls, whole = itertools.count(), vars(PatientThread)["_awaited"]
+
+    def awaited(*arguments: object) -> object:
+        if next(calls) == after:
+            raise KeyboardInterrupt
+        return whole(*arguments)
+
+    return awaited
 
 
 @pytest.mark.parametrize("path", ["", "/", "/Nobody%27s%20reader"])
