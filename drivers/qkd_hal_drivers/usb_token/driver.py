@@ -40,6 +40,7 @@ _CAPABILITIES: Final = frozenset(
 )
 _CLAIM_BYTES: Final = 16
 _STATUS_KEY_BYTES: Final = 32  # what DeviceStatus.stored_keys counts
+_MOST_KEY_BYTES: Final = 1 << 16  # as for every device, whatever a token says of itself
 
 
 class TokenDriver:
@@ -189,7 +190,7 @@ def _described(session: TokenSession, status: TokenStatus) -> DeviceInfo:
         provenance=status.provenance or Provenance(Origin.UNKNOWN),
         site=status.site,
         peers=(status.peer,),
-        max_key_size=identity.max_key_size,
+        max_key_size=min(identity.max_key_size, _MOST_KEY_BYTES),
     )
 
 

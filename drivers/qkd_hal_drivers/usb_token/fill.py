@@ -64,7 +64,7 @@ class TokenLoader:
         command = applet.load_key(key_id, key, provenance, own=own)
         try:
             with self._session.turn(deadline):
-                self._load(command, key_id, deadline)
+                self._load(command, key_id, (own, len(key)), deadline)
         finally:
             wipe(memoryview(command.data))
 
@@ -77,14 +77,21 @@ class TokenLoader:
         """Let go of the token; idempotent."""
         self._session.close()
 
-    def _load(self, command: Command, key_id: KeyId, deadline: Deadline) -> None:
+    def _load(
+        self, command: Command, key_id: KeyId, loaded: tuple[bool, int], deadline: Deadline
+    ) -> None:
         try:
             self._session.ask(command, deadline, key_id)
         except ProtocolError:
             # Its answer was lost, or is nonsense: the token knows whether the key is there.
-            _, word = self._session.ask_word(applet.find(key_id), deadline)
+            answer, word = self._session.ask_word(applet.find(key_id), deadline)
             if word != status_words.DONE:
                 self._session.ask(command, deadline, key_id)
+                return
+            entry, _ = applet.parse_found(answer)
+            if (entry.own, entry.size) != loaded:
+                what = "the token holds another key with this ID"
+                raise UsageError(what, device=self._session.name, key_id=key_id) from None
 
     def _status(self, deadline: Deadline) -> applet.TokenStatus:
         with self._session.turn(deadline):

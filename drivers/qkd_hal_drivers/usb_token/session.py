@@ -73,7 +73,7 @@ class TokenSession:
                 self._repeated(deadline)
                 yield
             finally:
-                self._leave()
+                self._leave(deadline)
 
     def ask(self, command: Command, deadline: Deadline, key_id: KeyId | None = None) -> bytearray:
         """Return the answer to *command*, which is about *key_id*.
@@ -127,13 +127,13 @@ class TokenSession:
         self._ready = True
 
     def _know(self, identity: Identity) -> None:
-        before, self._identity = self._identity, identity
-        if before not in (None, identity):
+        if self._identity not in (None, identity):
             raise DeviceLostError(
                 f"another token is there, {identity.serial_number}",
                 device=self.name,
                 cure="Put the former one back, or open this one",
             )
+        self._identity = identity
 
     def _verify(self, pin: Pin, deadline: Deadline) -> None:
         _, word = self._exchange(applet.ASK_PIN, deadline)
@@ -197,10 +197,18 @@ class TokenSession:
             wipe(answer)
             if not more:
                 return gathered, word
+            # Each part comes in time, and there may be as many as the answer has bytes.
+            deadline.check("waiting for the rest of the token's answer", device=self.name)
             answer = self._link.transmit(get_response(word & 0xFF), deadline)
 
-    def _leave(self) -> None:
+    def _leave(self, deadline: Deadline) -> None:
         """Log out where the next to use the card may be another process."""
-        if self._link.shared and self._pin is not None and not self._broken:
-            with suppress(QKDError):
-                self._exchange(applet.LOG_OUT, Deadline(_LOG_OUT_SECONDS))
+        if not self._link.shared or self._pin is None:
+            return
+        if self._broken and deadline.expired:
+            return  # no time to wait for a card that does not answer: the link resets it
+        with suppress(QKDError):
+            soon = Deadline(_LOG_OUT_SECONDS)
+            if self._broken:
+                self._link.recover(soon)
+            self._exchange(applet.LOG_OUT, soon)

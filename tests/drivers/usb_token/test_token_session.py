@@ -1,0 +1,148 @@
+"""The applet's session on a link in memory: swapped cards, slow answers, log-outs, lost loads."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from qkd_hal.errors import DeadlineError, DeviceLostError, ProtocolError, UsageError
+from qkd_hal.keys import KeyId, Origin, Provenance
+from qkd_hal.sources import Deadline
+from qkd_hal_drivers.usb_token import applet
+from qkd_hal_drivers.usb_token.driver import TokenDriver
+from qkd_hal_drivers.usb_token.fill import TokenLoader
+from qkd_hal_drivers.usb_token.pin import Pin
+from qkd_hal_drivers.usb_token.session import TokenSession
+from tests.drivers.usb_token.conftest import PIN, block, initialised, raw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from qkd_hal_firmware_mocks.token.applet import KeyApplet
+
+ASK_PIN = "00200081"
+SELECT = "00A4040008F0514B4448414C0100"
+SIMULATED = Provenance(Origin.SIMULATED)
+
+
+class MemoryLink:
+    """A card that other programs may use, too; *spoil* changes what it answers."""
+
+    name = "token:memory"
+    shared = True
+    longest = 65535
+
+    def __init__(self, card: KeyApplet) -> None:
+        self.card = card
+        self.spoil: Callable[[bytes, bytes], bytes] = lambda _, answer: answer
+
+    def open(self, deadline: Deadline) -> None:
+        """It is there."""
+
+    @contextmanager
+    def turn(self, deadline: Deadline) -> Iterator[None]:
+        """Nobody else is here."""
+        yield
+
+    def transmit(self, message: bytes | bytearray, deadline: Deadline) -> bytearray:
+        sent = bytes(message)
+        return bytearray(self.spoil(sent, self.card.transmit(sent)))
+
+    def recover(self, deadline: Deadline) -> None:
+        """Nothing is left of a command."""
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+@pytest.fixture
+def link() -> MemoryLink:
+    return MemoryLink(initialised("alice", "bob"))
+
+
+def a_pin() -> Pin:
+    return Pin(bytearray(block(PIN)))
+
+
+def tries(card: KeyApplet) -> int:
+    raw(card, SELECT)
+    return raw(card, ASK_PIN)[1] & 0x0F
+
+
+def test_another_token_in_the_reader_never_gets_the_pin(link: MemoryLink) -> None:
+    session = TokenSession(link, a_pin())
+    session.open(Deadline(5))
+    first, link.card = link.card, initialised("bob", "alice")
+    sent: list[bytes] = []
+
+    def overhear(message: bytes, answer: bytes) -> bytes:
+        sent.append(message[1:3])
+        return answer
+
+    link.spoil = overhear
+    for _ in range(2):  # the second time as the first
+        with pytest.raises(DeviceLostError, match="another token is there, TOKEN-BOB"):
+            session.turn(Deadline(5)).__enter__()
+    assert set(sent) == {b"\xa4\x04", b"\x20\xff"}  # SELECT, log-out
+    link.card = first
+    with session.turn(Deadline(5)):
+        assert session.identity.serial_number == "TOKEN-ALICE"
+
+
+def test_an_answer_that_comes_byte_by_byte_ends_at_the_deadline(link: MemoryLink) -> None:
+    session = TokenSession(link, a_pin())
+    session.open(Deadline(5))
+
+    def dribble(message: bytes, answer: bytes) -> bytes:
+        if message[1] not in (0x14, 0xC0):  # LIST KEYS, GET RESPONSE
+            return answer
+        time.sleep(0.001)
+        return b"\0\x61\x00"
+
+    with session.turn(Deadline(5)):
+        link.spoil = dribble
+        begun = time.monotonic()
+        with pytest.raises(DeadlineError):
+            session.ask(applet.list_keys(0), Deadline(0.2))
+        assert time.monotonic() - begun < 5
+
+
+def test_no_token_has_keys_longer_than_those_of_any_device(link: MemoryLink) -> None:
+    link.card.model = replace(link.card.model, max_key_size=0xFFFF_FFFF)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QKD_HAL_PIN", PIN.decode())
+        driver = TokenDriver(lambda: link, None)
+        assert driver.open(Deadline(5)).max_key_size == 65536
+        driver.close()
+
+
+def test_a_card_that_answers_nonsense_is_logged_out_all_the_same(link: MemoryLink) -> None:
+    session = TokenSession(link, a_pin())
+    session.open(Deadline(5))
+    link.spoil = lambda message, answer: b"\0" if message[1] == 0x02 else answer  # GET STATUS
+    with pytest.raises(ProtocolError), session.turn(Deadline(5)):
+        session.ask(applet.get_status(), Deadline(5))
+    assert raw(link.card, ASK_PIN) == b"\x63\xc3"
+
+
+@pytest.mark.parametrize(("own", "size"), [(True, 32), (False, 16)])
+def test_another_key_is_not_taken_for_one_whose_answer_was_lost(
+    link: MemoryLink, own: bool, size: int
+) -> None:
+    key_id, key = KeyId.random(), memoryview(os.urandom(32))
+    loader = TokenLoader(link, a_pin(), "alice", Deadline(5))
+
+    def load(key: memoryview, *, own: bool) -> None:
+        where = {"peer": "bob", "provenance": SIMULATED, "deadline": Deadline(5)}
+        loader.load(key_id, key, own=own, **where)  # type: ignore[arg-type]
+
+    load(key, own=False)
+    link.spoil = lambda message, answer: b"" if message[1] == 0x12 else answer  # LOAD KEY
+    load(key, own=False)  # as far as anybody can tell, this one was stored
+    with pytest.raises(UsageError, match="another key"):
+        load(key[:size], own=own)
