@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["qkd_box", "qkd_link", "qkd_token"]
 
 _FIRST_KEYS = 512  # bytes in store at each end before the first test runs
+_ENOUGH = "65536"  # bytes in store at which the modems rest, and leave the machine to the tests
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,7 @@ def qkd_link() -> Iterator[QKDLink]:
     """
     from qkd_hal.testing.link import QKDLink  # nothing of it loads in tests that do not ask
 
-    with QKDLink("bb84", preset="short") as link:
+    with QKDLink("bb84", preset="short", options=("--high-water", _ENOUGH)) as link:
         link.wait_for_keys(_FIRST_KEYS)
         yield link
 

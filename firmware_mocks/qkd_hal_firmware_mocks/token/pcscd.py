@@ -83,7 +83,7 @@ class PcscDaemon:
         program = shutil.which("pcscd", path=f"{os.environ.get('PATH', '')}:{_SBIN}")
         if program is None:
             raise FileNotFoundError("pcscd is not installed")
-        command = [program, "--foreground", "--info", "--auto-exit", "--config", str(configuration)]
+        command = [program, "--foreground", "--info", "--config", str(configuration)]
         with socket.socket(socket.AF_UNIX) as listener, self._log.open("wb") as log:
             listener.bind(str(self.socket_path))
             listener.listen()
