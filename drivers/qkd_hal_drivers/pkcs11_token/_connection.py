@@ -115,7 +115,8 @@ def _shared(
 
 
 def _session(uri: TokenUri, token: pkcs11.Token, prompted: str | None) -> pkcs11.Session:
-    hindered = obstacle(token, attended=prompted is not None)
+    # Asked anew: another device of this process may have sent a wrong PIN while we waited.
+    hindered = obstacle(token.slot.get_token(), attended=prompted is not None)
     if hindered != NONE:
         raise DevicePermissionError(hindered.reason, device=uri.text, cure=hindered.cure)
     if not token.flags & pkcs11.TokenFlag.LOGIN_REQUIRED:

@@ -47,10 +47,18 @@ class Stock:
         return self._fresh.expired
 
     def refresh(self, keys: Iterable[TokenKey]) -> None:
-        """Replace what is known of the token's content."""
+        """Replace what is known of the token's content.
+
+        Of two objects under one ID each could be taken out once, by two processes, so that
+        neither is served.
+        """
+        found = list(keys)
+        objects = Counter(key.key_id for key in found)
         self._own: defaultdict[tuple[str, int], deque[TokenKey]] = defaultdict(deque)
         self.peer_keys = 0
-        for key in filter(self.serves, keys):
+        for key in filter(self.serves, found):
+            if objects[key.key_id] > 1:
+                continue
             if key.label.own:
                 self._own[key.label.peer, key.size].append(key)
             else:

@@ -49,6 +49,11 @@ class Pkcs11Loader:
         self.site = check_name(site)
         self._extractable = extractable
         self._connection = TokenConnection.open(uri, pin, deadline)
+        try:
+            self._check_site(deadline)
+        except BaseException:
+            self.close()
+            raise
 
     def load(
         self,
@@ -77,6 +82,17 @@ class Pkcs11Loader:
     def close(self) -> None:
         """Log out; idempotent."""
         self._connection.close()
+
+    def _check_site(self, deadline: Deadline) -> None:
+        """A token with keys of two sites would not open any more."""
+        with self._connection.turn("searching its keys", deadline) as session:
+            others = {key.label.site for key in _objects.scan(session, self._uri)} - {self.site}
+        if others:
+            raise ConfigurationError(
+                f"the token holds keys of {', '.join(sorted(others))}, not of {self.site}",
+                device=self._uri.text,
+                cure="Correct --site, or insert the other token",
+            )
 
     def __enter__(self) -> Pkcs11Loader:
         return self

@@ -86,7 +86,9 @@ class MemoryToken:
 
     @property
     def slot(self) -> Any:
-        return SimpleNamespace(slot_id=1, get_mechanisms=lambda: self.mechanisms)
+        return SimpleNamespace(
+            slot_id=1, get_mechanisms=lambda: self.mechanisms, get_token=lambda: self
+        )
 
     def open(self, **_: object) -> MemorySession:
         self.fail()

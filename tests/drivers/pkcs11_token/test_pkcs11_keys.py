@@ -296,6 +296,27 @@ def test_a_key_that_is_there_twice_is_not_served(tokens: TokenPair) -> None:
         device.get_key_by_id(twin)
 
 
+def test_an_own_key_that_is_there_twice_starts_no_session(tokens: TokenPair) -> None:
+    """Two processes would each take one of the two objects, and use the same key."""
+    with tokens.session("alice") as session:
+        twin = put(session)
+        put(session, ID=bytes(twin))
+        single = put(session)
+    with open_device(tokens.url("alice")) as device:
+        assert device.status().stored_keys == 1
+        assert device.start().key_id == single
+        with pytest.raises(KeysExhaustedError):
+            device.start()
+
+
+def test_a_token_of_another_site_is_not_filled(filled: TokenPair) -> None:
+    with pytest.raises(ConfigurationError, match="keys of alice, not of carol") as caught:
+        Pkcs11Loader(DeviceURL.parse(filled.url("alice")), "carol", Deadline(10))
+    assert "--site" in (caught.value.cure or "")
+    with open_device(filled.url("alice")) as device:
+        assert device.info.site == "alice"
+
+
 def test_a_key_made_by_hand_by_the_convention_is_served(tokens: TokenPair) -> None:
     with tokens.session("alice") as session:
         by_hand = put(session, VALUE=b"k" * 32)

@@ -14,7 +14,8 @@ from qkd_hal.errors import ConfigurationError, DevicePermissionError
 from qkd_hal.registry import DeviceURL
 from qkd_hal.sources import Deadline
 from qkd_hal_drivers.buses.obstacles import NONE
-from qkd_hal_drivers.pkcs11_token import _pin
+from qkd_hal_drivers.pkcs11_token import _connection, _pin
+from qkd_hal_drivers.pkcs11_token._find import find_token
 from qkd_hal_drivers.pkcs11_token._flags import obstacle
 from qkd_hal_drivers.pkcs11_token._pin import pin_for
 from qkd_hal_drivers.pkcs11_token.driver import Pkcs11TokenDriver
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from pytest_mock import MockerFixture
 
+    from qkd_hal_drivers.pkcs11_token._library import Module
     from tests.drivers.pkcs11_token.conftest import TokenPair
 
 needs_softhsm = pytest.mark.needs("softhsm2-util")
@@ -117,6 +119,22 @@ def test_after_a_wrong_pin_only_a_person_may_try_another(tokens: TokenPair) -> N
         opened(tokens.url("alice"))
     opened(tokens.url("alice"), tokens.pin_file.read_text().strip())
     opened(tokens.url("alice"))
+
+
+@needs_softhsm
+def test_a_wrong_pin_of_another_device_meanwhile_is_the_last_that_is_sent(
+    tokens: TokenPair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overtaken(uri: TokenUri, deadline: Deadline) -> tuple[Module, Token]:
+        token = find_token(uri, deadline)
+        monkeypatch.setattr(_connection, "find_token", find_token)
+        with pytest.raises(DevicePermissionError, match="refuses the PIN"):
+            opened(tokens.url("alice"), "55555555")
+        return token
+
+    monkeypatch.setattr(_connection, "find_token", overtaken)
+    with pytest.raises(DevicePermissionError, match="a wrong PIN was sent"):
+        opened(tokens.url("alice"))
 
 
 @needs_softhsm
