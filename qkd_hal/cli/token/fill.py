@@ -150,10 +150,10 @@ def _loaded(session: QKDSession, loader: OpenLoader, order: Order, *, own: bool)
 
 def _loader(stack: ExitStack, order: Order, end: int, keys: int | None = None) -> OpenLoader:
     """Open a token, and see that all keys fit before one is taken from a device."""
-    url, deadline = order.tokens[end], Deadline(order.timeout)
-    loader = open_loader(
-        url, order.sites[end], deadline, pin=typed_pin(url, group=schemes.KEY_LOADERS)
-    )
+    url = order.tokens[end]
+    pin = typed_pin(url, group=schemes.KEY_LOADERS)
+    deadline = Deadline(order.timeout)  # a person may take longer to type
+    loader = open_loader(url, order.sites[end], deadline, pin=pin)
     stack.enter_context(closing(loader))
     free = loader.free(deadline)
     wanted = (keys or order.keys) * -(-order.size // _COUNTED_BYTES)

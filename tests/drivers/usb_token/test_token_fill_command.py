@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -114,6 +116,19 @@ def test_each_site_fills_its_own(tokens: UsbTokens, empty: dict[str, str], tmp_p
     assert all(key["own"] and key["size"] == 32 for key in listed)
     with pytest.raises(ConfigurationError, match="--ids-out"):
         run("fill", empty["carol"], *alice, "--keys", "1", "--ids-out", str(ids))
+
+
+def test_a_person_may_take_longer_to_type_the_pin_than_a_call_may_take(
+    tokens: UsbTokens, empty: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(*_: object, **__: object) -> str:
+        time.sleep(2)
+        return PIN.decode()
+
+    monkeypatch.setattr(click, "prompt", slowly)
+    carol = empty["carol"].partition("?")[0]
+    both = [carol, empty["dave"], *from_tokens(tokens)]
+    assert told("fill", *both, "--keys", "1", "--timeout", "1.5")["keys"] == 1
 
 
 def test_a_full_store_is_refused_before_a_key_is_taken(
