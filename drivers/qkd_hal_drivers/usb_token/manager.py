@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from qkd_hal.errors import ProtocolError
+from qkd_hal.errors import ProtocolError, UsageError
 from qkd_hal.keys import check_name, wipe
 from qkd_hal.tokens import ManagedKey
 from qkd_hal_drivers.usb_token import applet
@@ -78,6 +78,8 @@ class KeyTokenManager:
     ) -> None:
         """Erase all keys; set PIN, PUK and names. Needs *pin* unless the token is blank."""
         names = check_name(site), check_name(peer)
+        if site == peer:
+            raise UsageError(f"{site} shares no keys with itself", cure="Name the other site")
         secrets = pin_block(new_pin), puk_block(puk)
         command = applet.initialise(*secrets, *names, provenance)
         with self._without_pin(deadline) as session:

@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 _COUNTED_BYTES = 32  # what KeyLoader.free counts
 _MAX_IDS = 1 << 20  # a list of key IDs is no longer than any token's store
+_ID_LINE = 37  # characters
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -196,10 +197,15 @@ def _new_list(path: Path) -> Iterator[Callable[[KeyId], None]]:
 
 
 def _read_ids(path: Path) -> list[KeyId]:
+    cure = "Take the file of --ids-out"
     try:
-        lines = path.read_text(encoding="ascii").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"cannot read {path}: {error}") from None
-    if not lines or len(lines) > _MAX_IDS or len(set(lines)) < len(lines):
-        raise ConfigurationError(f"{path} is no list of key IDs", cure="Take that of --ids-out")
-    return [KeyId.parse(line) for line in lines]
+        with path.open(encoding="ascii") as file:
+            lines = file.read(_MAX_IDS * _ID_LINE + 1).split()
+        ids = [KeyId.parse(line) for line in lines]
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}", cure=cure) from None
+    except ValueError:  # also UsageError and UnicodeDecodeError
+        ids = []
+    if not ids or len(ids) > _MAX_IDS or len(set(ids)) < len(ids):
+        raise ConfigurationError(f"{path} is no list of key IDs", cure=cure)
+    return ids

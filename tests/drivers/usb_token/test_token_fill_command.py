@@ -181,6 +181,17 @@ def test_half_an_order_is_refused(
         run("fill", *(argument.format(**urls) for argument in arguments))
 
 
+@pytest.mark.parametrize("content", ["", "no-key-id\n", 2 * f"{KeyId.random()}\n", None])
+def test_another_file_is_no_list_of_key_ids(
+    tokens: UsbTokens, empty: dict[str, str], tmp_path: Path, content: str | None
+) -> None:
+    ids = tmp_path / "ids"
+    if content is not None:
+        ids.write_text(content)
+    with pytest.raises(ConfigurationError, match=r"/ids.*Take the file of --ids-out"):
+        run("fill", empty["carol"], *from_tokens(tokens, peer=False), "--ids-in", str(ids))
+
+
 def test_tokens_of_other_sites_are_refused(tokens: UsbTokens, empty: dict[str, str]) -> None:
     tokens.world.plug(CcidToken(initialised("erin", "frank")))
     with pytest.raises(UsageError, match="shares keys with carol, not with erin"):
@@ -237,6 +248,11 @@ class TestCare:
         facts = told("status", url)
         assert (facts["own_keys"], facts["site"]) == (0, "erin")
         assert facts["provenance"] == "hardware"
+
+    def test_a_token_is_not_its_own_peer(self, blank: str) -> None:
+        secrets = "123456\n123456\n87654321\n87654321\n"
+        with pytest.raises(UsageError, match="erin shares no keys with itself"):
+            run("init", blank, "--site", "erin", "--peer", "erin", typed=secrets)
 
     def test_a_wrong_pin_is_tried_once_and_a_right_one_resets(self, tokens: UsbTokens) -> None:
         url = tokens.url("alice")

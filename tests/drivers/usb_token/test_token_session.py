@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from qkd_hal.errors import DeadlineError, DeviceLostError, ProtocolError, UsageError
+from qkd_hal.errors import (
+    DeadlineError,
+    DeviceLostError,
+    DevicePermissionError,
+    KeysExhaustedError,
+    ProtocolError,
+    UsageError,
+)
 from qkd_hal.keys import KeyId, Origin, Provenance
 from qkd_hal.sources import Deadline
 from qkd_hal_drivers.usb_token import applet
@@ -18,7 +25,7 @@ from qkd_hal_drivers.usb_token.driver import TokenDriver
 from qkd_hal_drivers.usb_token.fill import TokenLoader
 from qkd_hal_drivers.usb_token.pin import Pin
 from qkd_hal_drivers.usb_token.session import TokenSession
-from tests.drivers.usb_token.conftest import PIN, block, initialised, raw
+from tests.drivers.usb_token.conftest import PIN, block, fill, initialised, raw
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,11 +76,6 @@ def a_pin() -> Pin:
     return Pin(bytearray(block(PIN)))
 
 
-def tries(card: KeyApplet) -> int:
-    raw(card, SELECT)
-    return raw(card, ASK_PIN)[1] & 0x0F
-
-
 def test_another_token_in_the_reader_never_gets_the_pin(link: MemoryLink) -> None:
     session = TokenSession(link, a_pin())
     session.open(Deadline(5))
@@ -92,6 +94,30 @@ def test_another_token_in_the_reader_never_gets_the_pin(link: MemoryLink) -> Non
     link.card = first
     with session.turn(Deadline(5)):
         assert session.identity.serial_number == "TOKEN-ALICE"
+
+
+def test_a_pin_is_forgotten_once_refused_and_on_closing(link: MemoryLink) -> None:
+    right, wrong = a_pin(), Pin(bytearray(block(b"wrong-pin")))
+    kept = right.block, wrong.block
+    session = TokenSession(link, right)
+    session.open(Deadline(5))
+    session.close()
+    with pytest.raises(DevicePermissionError, match="2 tries"):
+        TokenSession(link, wrong).open(Deadline(5))
+    assert not any(right.block + wrong.block)
+    assert not any(kept[0] + kept[1])
+
+
+def test_a_key_for_one_peer_is_not_reserved_for_another(link: MemoryLink) -> None:
+    fill((link.card, initialised("bob", "alice")), each=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QKD_HAL_PIN", PIN.decode())
+        driver = TokenDriver(lambda: link, None)
+        driver.open(Deadline(5))
+    with pytest.raises(KeysExhaustedError, match="carol"):
+        driver.reserve("carol", 32, 1, Deadline(5))
+    assert len(driver.reserve("bob", 32, 1, Deadline(5))) == 1
+    driver.close()
 
 
 def test_an_answer_that_comes_byte_by_byte_ends_at_the_deadline(link: MemoryLink) -> None:
