@@ -14,8 +14,10 @@ from qkd_hal.errors import (
     DeadlineError,
     DeviceLostError,
     DevicePermissionError,
+    KeyNotFoundError,
     KeysExhaustedError,
     ProtocolError,
+    QKDError,
     UsageError,
 )
 from qkd_hal.keys import KeyId, Origin, Provenance
@@ -28,9 +30,10 @@ from qkd_hal_drivers.usb_token.session import TokenSession
 from tests.drivers.usb_token.conftest import PIN, block, fill, initialised, raw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from qkd_hal_firmware_mocks.token.applet import KeyApplet
+    from qkd_hal_firmware_mocks.token.state import StoredKey
 
 ASK_PIN = "00200081"
 SELECT = "00A4040008F0514B4448414C0100"
@@ -108,16 +111,59 @@ def test_a_pin_is_forgotten_once_refused_and_on_closing(link: MemoryLink) -> Non
     assert not any(kept[0] + kept[1])
 
 
-def test_a_key_for_one_peer_is_not_reserved_for_another(link: MemoryLink) -> None:
+@pytest.fixture
+def driver(link: MemoryLink, monkeypatch: pytest.MonkeyPatch) -> Iterator[TokenDriver]:
+    """The driver of a token with a key for either direction."""
     fill((link.card, initialised("bob", "alice")), each=1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QKD_HAL_PIN", PIN.decode())
-        driver = TokenDriver(lambda: link, None)
-        driver.open(Deadline(5))
+    monkeypatch.setenv("QKD_HAL_PIN", PIN.decode())
+    opened = TokenDriver(lambda: link, None)
+    opened.open(Deadline(5))
+    yield opened
+    opened.close()
+
+
+def key_on(card: KeyApplet, direction: int) -> KeyId:
+    (raw_id,) = (key_id for key_id, key in stored(card) if key.direction == direction)
+    return KeyId.from_bytes(raw_id)
+
+
+def stored(card: KeyApplet) -> Iterable[tuple[bytes, StoredKey]]:
+    return card._store.state.keys.items()
+
+
+def test_a_key_for_one_peer_is_not_reserved_for_another(driver: TokenDriver) -> None:
     with pytest.raises(KeysExhaustedError, match="carol"):
         driver.reserve("carol", 32, 1, Deadline(5))
     assert len(driver.reserve("bob", 32, 1, Deadline(5))) == 1
-    driver.close()
+
+
+def test_only_the_peers_half_is_looked_up(link: MemoryLink, driver: TokenDriver) -> None:
+    own, peer = key_on(link.card, 1), key_on(link.card, 2)
+    for key_id, site in ((own, "bob"), (peer, "carol")):
+        with pytest.raises(KeyNotFoundError):
+            driver.bind(site, key_id, Deadline(5))
+    assert driver.bind("bob", peer, Deadline(5)).size == 32
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "error"),
+    [
+        (slice(4, 20), KeyNotFoundError),  # the ID
+        (slice(26, 27), ProtocolError),  # the origin: hardware
+    ],
+)
+def test_what_is_found_must_be_what_was_asked_for(
+    link: MemoryLink, driver: TokenDriver, spoilt: slice, error: type[QKDError]
+) -> None:
+    def lie(message: bytes, answer: bytes) -> bytes:
+        told = bytearray(answer)
+        if message[1] == 0x18:  # FIND
+            told[spoilt] = bytes(len(told[spoilt]))
+        return bytes(told)
+
+    link.spoil = lie
+    with pytest.raises(error):
+        driver.bind("bob", key_on(link.card, 2), Deadline(5))
 
 
 def test_an_answer_that_comes_byte_by_byte_ends_at_the_deadline(link: MemoryLink) -> None:
