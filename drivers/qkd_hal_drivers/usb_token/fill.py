@@ -55,12 +55,17 @@ class TokenLoader:
         """Store one key; *own* says that this token's holder may start sessions with it.
 
         Raises:
-            UsageError: the token holds or held *key_id*, or is not for *peer*.
+            UsageError: the token holds or held *key_id*, is not for *peer*, or takes no key as
+                long as this.
             DeviceError: the token is full, has keys of another provenance, or was lost.
         """
         if peer != self._peer:
             what = f"the token shares keys with {self._peer}, not with {peer}"
             raise UsageError(what, device=self._session.name)
+        most = self._session.identity.max_key_size
+        if len(key) > most:
+            what = f"the token takes keys of at most {most} bytes"
+            raise UsageError(what, device=self._session.name, cure="Fill it with shorter keys")
         command = applet.load_key(key_id, key, provenance, own=own)
         try:
             with self._session.turn(deadline):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,6 +25,7 @@ from qkd_hal.sources import Deadline
 from qkd_hal_drivers.usb_token import applet
 from qkd_hal_drivers.usb_token.driver import TokenDriver
 from qkd_hal_drivers.usb_token.fill import TokenLoader
+from qkd_hal_drivers.usb_token.manager import KeyTokenManager
 from qkd_hal_drivers.usb_token.pin import Pin
 from qkd_hal_drivers.usb_token.session import TokenSession
 from tests.drivers.usb_token.conftest import PIN, block, fill, initialised, raw
@@ -32,6 +33,7 @@ from tests.drivers.usb_token.conftest import PIN, block, fill, initialised, raw
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from qkd_hal_drivers.usb_token.apdu import Command
     from qkd_hal_firmware_mocks.token.applet import KeyApplet
     from qkd_hal_firmware_mocks.token.state import StoredKey
 
@@ -166,6 +168,23 @@ def test_what_is_found_must_be_what_was_asked_for(
         driver.bind("bob", key_on(link.card, 2), Deadline(5))
 
 
+def test_a_part_of_a_key_is_no_key(link: MemoryLink, driver: TokenDriver) -> None:
+    (slot,) = driver.reserve("bob", 32, 1, Deadline(5))
+    link.spoil = lambda message, answer: answer[1:] if message[1] == 0x1A else answer  # FETCH
+    out = bytearray(32)
+    with pytest.raises(ProtocolError, match="part of a key"):
+        driver.fetch(slot, memoryview(out), Deadline(5))
+    assert not any(out)
+
+
+def test_keys_of_another_provenance_behind_our_back_are_noticed(
+    link: MemoryLink, driver: TokenDriver
+) -> None:
+    link.card._store.state.provenance = b"\x00"  # measured, and simulated when it was opened
+    with pytest.raises(DeviceLostError, match="anew"):
+        driver.reserve("bob", 32, 1, Deadline(5))
+
+
 def test_an_answer_that_comes_byte_by_byte_ends_at_the_deadline(link: MemoryLink) -> None:
     session = TokenSession(link, a_pin())
     session.open(Deadline(5))
@@ -184,12 +203,65 @@ def test_an_answer_that_comes_byte_by_byte_ends_at_the_deadline(link: MemoryLink
         assert time.monotonic() - begun < 5
 
 
+def test_a_key_too_long_for_the_token_is_told_so(link: MemoryLink) -> None:
+    loader = TokenLoader(link, a_pin(), "alice", Deadline(5))
+    most = link.card.model.max_key_size
+    for size in (most, most + 1):
+        expected = pytest.raises(UsageError, match=f"at most {most} bytes")
+        with nullcontext() if size == most else expected:
+            loader.load(
+                KeyId.random(),
+                memoryview(bytes(size)),
+                own=True,
+                peer="bob",
+                provenance=SIMULATED,
+                deadline=Deadline(5),
+            )
+
+
+def test_a_loaded_key_is_overwritten_here(
+    link: MemoryLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Command] = []
+    whole = applet.load_key
+
+    def load_key(*arguments: Any, **options: Any) -> Command:
+        made.append(whole(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(applet, "load_key", load_key)
+    loader = TokenLoader(link, a_pin(), "alice", Deadline(5))
+    key = memoryview(os.urandom(32))
+    options = {"peer": "bob", "provenance": SIMULATED, "deadline": Deadline(5)}
+    loader.load(KeyId.random(), key, own=True, **options)  # type: ignore[arg-type]
+    assert made
+    assert not any(made[0].data)
+
+
+def test_a_list_of_keys_that_goes_round_in_circles_ends(link: MemoryLink) -> None:
+    fill((link.card, initialised("bob", "alice")), each=2)
+    first = b""
+
+    def circle(message: bytes, answer: bytes) -> bytes:
+        nonlocal first
+        if message[1] != 0x14:  # LIST KEYS
+            return answer
+        first = first or answer
+        return first
+
+    link.spoil = circle
+    with pytest.raises(ProtocolError, match="twice"):
+        KeyTokenManager(lambda: link, None).keys(PIN.decode(), Deadline(5))
+
+
 def test_no_token_has_keys_longer_than_those_of_any_device(link: MemoryLink) -> None:
     link.card.model = replace(link.card.model, max_key_size=0xFFFF_FFFF)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QKD_HAL_PIN", PIN.decode())
         driver = TokenDriver(lambda: link, None)
-        assert driver.open(Deadline(5)).max_key_size == 65536
+        info = driver.open(Deadline(5))
+        assert info.max_key_size == 65536
+        assert info.provenance.origin is Origin.UNKNOWN  # nobody has said what it is to hold
         driver.close()
 
 
