@@ -252,6 +252,12 @@ class TestMessages:
             collector.add(memoryview(raw))
         assert collector.add(memoryview(self.whole(10))) is not None
 
+    def test_a_message_of_another_slot(self) -> None:
+        raw = bytearray(self.whole(10))
+        raw[5] = 1
+        with pytest.raises(ProtocolError):
+            MessageCollector(64, self.LONGEST).add(memoryview(raw))
+
     def test_a_message_without_end_is_bounded(self) -> None:
         collector = MessageCollector(64, self.LONGEST)
         huge = struct.pack("<BIBBBBB", 0x80, 0xFFFFFFFF, 0, 7, 0, 0, 0)

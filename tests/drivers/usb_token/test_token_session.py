@@ -133,6 +133,16 @@ def stored(card: KeyApplet) -> Iterable[tuple[bytes, StoredKey]]:
     return card._store.state.keys.items()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_no_pin() -> None:
+    pin = a_pin()
+    child = os.fork()
+    if not child:
+        os._exit(9 if not pin.block else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert pin.block
+
+
 def test_a_key_for_one_peer_is_not_reserved_for_another(driver: TokenDriver) -> None:
     with pytest.raises(KeysExhaustedError, match="carol"):
         driver.reserve("carol", 32, 1, Deadline(5))
@@ -183,6 +193,12 @@ def test_keys_of_another_provenance_behind_our_back_are_noticed(
     link.card._store.state.provenance = b"\x00"  # measured, and simulated when it was opened
     with pytest.raises(DeviceLostError, match="anew"):
         driver.reserve("bob", 32, 1, Deadline(5))
+
+
+def test_a_token_that_is_its_own_peer_is_none(link: MemoryLink, driver: TokenDriver) -> None:
+    link.card._store.state.peer = "alice"
+    with pytest.raises(ProtocolError, match="whose it is"):
+        driver.status(Deadline(5))
 
 
 def test_an_answer_that_comes_byte_by_byte_ends_at_the_deadline(link: MemoryLink) -> None:
