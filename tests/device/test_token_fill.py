@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from qkd_hal.device import QKDDevice
-from qkd_hal.errors import DeviceError, KeyConsumedError, UsageError
+from qkd_hal.errors import DeviceError, KeyConsumedError, KeyMismatchError, UsageError
 from qkd_hal.keys import KeyId, Origin, Provenance, QuantumKey
 from qkd_hal.sources import Deadline, KeyLoader
 from qkd_hal.token_fill import fill_pair, keys_from, keys_from_pair, load_session
 from tests.device.conftest import MemoryDriver
 
 if TYPE_CHECKING:
-    from qkd_hal.sources import DeviceInfo
+    from qkd_hal.sources import DeviceInfo, Slot
     from tests.device.conftest import Pair
 
 RELAYED = Provenance(Origin.HARDWARE, ("node-7",))
@@ -113,6 +113,22 @@ def test_keys_come_from_sessions_of_any_device(pair: Pair) -> None:
     originals = {entry.material for entry in pair.link.entries.values()}
     assert {one.key for one in done} == originals
     assert {one.provenance for one in done} == {pair.alice.info.provenance}
+
+
+class DifferingDriver(MemoryDriver):
+    """The end of the link that has other keys under the same names."""
+
+    def fetch(self, slot: Slot, out: memoryview, deadline: Deadline) -> None:
+        super().fetch(slot, out, deadline)
+        out[0] ^= 1
+
+
+def test_two_devices_that_differ_fill_nothing(pair: Pair) -> None:
+    with (
+        QKDDevice(DifferingDriver(pair.link, "bob", "alice"), name="bob's") as other,
+        pytest.raises(KeyMismatchError, match="not hold the same key"),
+    ):
+        next(keys_from_pair(pair.alice, other, 1))
 
 
 class MeasuringDriver(MemoryDriver):
