@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from click.testing import Result
 
 NEW_PIN = "clementine"
+KEY_ID = "5f0c7f5e-8f0e-4c3a-9d52-6a1e0f7b9c11"
 
 
 def run(*arguments: str, typed: str = "") -> Result:
@@ -181,7 +182,7 @@ def test_half_an_order_is_refused(
         run("fill", *(argument.format(**urls) for argument in arguments))
 
 
-@pytest.mark.parametrize("content", ["", "no-key-id\n", 2 * f"{KeyId.random()}\n", None])
+@pytest.mark.parametrize("content", ["", "no-key-id\n", 2 * f"{KEY_ID}\n", None])
 def test_another_file_is_no_list_of_key_ids(
     tokens: UsbTokens, empty: dict[str, str], tmp_path: Path, content: str | None
 ) -> None:
