@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -156,20 +157,37 @@ class _Doorbell:
 
     def wait(self, seconds: float) -> bool:
         """Wait for a ring, *seconds* at most; false once it was closed."""
-        with self._in_use:
-            if not self._closing and self._rings(seconds) and self._kernel is not None:
-                self._await_quiet(self._kernel)
-            return not self._closing
+        try:
+            with self._in_use:
+                if not self._closing and self._rings(seconds) and self._kernel is not None:
+                    self._await_quiet(self._kernel)
+                return not self._closing
+        finally:
+            if self._closing:
+                self._release()
 
     def close(self) -> None:
-        """Wake who waits, and release the sockets."""
+        """Wake who waits; the sockets are released at once, or by who waits.
+
+        It never blocks, so that a signal handler or a finaliser may call it in a thread that
+        waits.
+        """
         if not self._closing:
             self._closing = True
-            self._button.send(b"!")
-            with self._in_use:  # a descriptor must not be closed under a poll
-                for end in (self._ear, self._button, self._kernel):
-                    if end is not None:
-                        end.close()
+            with suppress(OSError):  # who waited has released it already
+                self._button.send(b"!")
+            self._release()
+
+    def _release(self) -> None:
+        """Close the sockets, unless somebody polls them, who will do it afterwards."""
+        if not self._in_use.acquire(blocking=False):
+            return
+        try:
+            for end in (self._ear, self._button, self._kernel):
+                if end is not None:
+                    end.close()
+        finally:
+            self._in_use.release()
 
     def _rings(self, seconds: float) -> bool:
         poll = select.poll()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import cbor2
@@ -115,3 +116,14 @@ def test_key_bytes_are_found_in_place() -> None:
         byte_string(body, "note")
     with pytest.raises(ProtocolError):
         byte_string(view(bytes(body), b"\0"), "data")
+
+
+def test_a_list_is_written_without_code_in_which_a_ctrl_c_drowns() -> None:
+    called = []
+    sys.setprofile(lambda frame, event, _: called.append((event, frame.f_code.co_name)))
+    try:
+        raw = encode_map({"suites": [1, 2], "credits": 3})
+    finally:
+        sys.setprofile(None)
+    assert raw == cbor2.dumps({"suites": [1, 2], "credits": 3})
+    assert ("call", "__instancecheck__") not in called

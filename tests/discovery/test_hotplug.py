@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import socket
 import threading
 import time
@@ -189,6 +191,19 @@ def test_close_from_another_thread_ends_the_iteration(
         assert time.monotonic() - begin < LONG / 2
         events.close()
         assert list(events) == []
+
+
+def test_close_from_a_signal_handler_of_the_thread_that_waits_ends_the_iteration(
+    kernel: socket.socket, watch: Callable[..., DeviceWatch]
+) -> None:
+    events = watch()
+    before = signal.signal(signal.SIGUSR1, lambda *_: events.close())
+    try:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        assert list(events) == []
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert events._doorbell._ear.fileno() == -1
 
 
 def test_messages_that_the_kernel_had_to_drop_are_a_reason_to_look(mocker: MockerFixture) -> None:

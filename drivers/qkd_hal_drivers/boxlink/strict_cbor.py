@@ -6,6 +6,7 @@ bytes are found in place, without a copy that nobody could overwrite.
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import cbor2
@@ -33,8 +34,24 @@ class _Item(NamedTuple):
 
 def encode_map(fields: Mapping[str, object]) -> bytes:
     """Return a body. Fields that stand in order, shorter names first, give golden bytes."""
+    if list in map(type, fields.values()):
+        return _encode_with_lists(fields)
     raw: bytes = cbor2.dumps(fields)  # letting cbor2 sort them takes as long again
     return raw
+
+
+def _encode_with_lists(fields: Mapping[str, object]) -> bytes:
+    """Write the lists' heads: in a list that cbor2 6 writes by itself, half of Ctrl-Cs drown."""
+    raw = BytesIO()
+    encoder = cbor2.CBOREncoder(raw)
+    encoder.encode_length(_MAP, len(fields))
+    for name, value in fields.items():
+        encoder.encode(name)
+        if isinstance(value, list):
+            encoder.encode_length(_ARRAY, len(value))
+        for item in value if isinstance(value, list) else (value,):
+            encoder.encode(item)
+    return raw.getvalue()
 
 
 def decode_map(body: memoryview) -> dict[str, object]:

@@ -139,8 +139,11 @@ def _birth(directory: Path) -> int:
 
 
 def _number(path: Path, *, base: int = 10) -> int | None:
+    text = _text(path)
+    if not text:  # most often; int() would say so with an error that can swallow a Ctrl-C
+        return None
     try:
-        return int(_text(path), base)
+        return int(text, base)
     except ValueError:
         return None
 
