@@ -157,6 +157,8 @@ EXCHANGES: list[tuple[str, int, dict[str, Any], dict[str, Any]]] = [
     ("RESERVE", 0x20, {"peer": "bob", "size": 32, "count": 1, "token": TOKEN}, {"ids": [KEY_ID]}),
     ("BIND", 0x21, PEER_ID, {"size": 32}),
     ("AGREE", 0x22, PEER_ID | {"wait_ms": 1000}, {"agreement": 1}),
+    ("inline BIND", 0x21, PEER_ID | {"inline": 256}, {"data": KEY}),
+    ("inline AGREE", 0x22, PEER_ID | {"wait_ms": 1000, "inline": 32}, {"data": KEY}),
     ("FETCH", 0x23, PEER_ID | {"offset": 0, "size": 32}, {"data": KEY}),
     ("CONFIRM", 0x24, PEER_ID | {"end": 32}, {"end": 32}),
 ]

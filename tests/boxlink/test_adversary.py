@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 
 PSK = bytes(range(32))
 ROUNDS = 60
-FITS_ALL = cbor2.dumps(
-    {"ids": [bytes(16)], "agreement": 1, "data": bytes(32), "end": 1 << 20, "size": 32}
-)
+FITS_ALL = cbor2.dumps({"ids": [bytes(16)], "data": bytes(32), "end": 1 << 20})
 SECONDS = 0.3  # of a call: on this line an answer takes microseconds
 
 

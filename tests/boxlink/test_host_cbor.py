@@ -107,15 +107,17 @@ def test_the_third_level_is_the_last() -> None:
 
 def test_key_bytes_are_found_in_place() -> None:
     body = view("a2 646e6f7465 626869 6464617461 43010203")
-    found = byte_string(body, "data")
+    found = byte_string(body, "data", instead_of="size")
     assert found is not None
     assert bytes(found) == b"\1\2\3"
     assert found.obj is body.obj  # no copy that nobody could overwrite
-    assert byte_string(body, "other") is None
+    assert byte_string(body, "other", instead_of="data") is None
     with pytest.raises(ProtocolError, match="note"):
-        byte_string(body, "note")
+        byte_string(body, "note", instead_of="size")
+    with pytest.raises(ProtocolError, match="may send one"):
+        byte_string(body, "data", instead_of="note")
     with pytest.raises(ProtocolError):
-        byte_string(view(bytes(body), b"\0"), "data")
+        byte_string(view(bytes(body), b"\0"), "data", instead_of="size")
 
 
 def test_a_list_is_written_without_code_in_which_a_ctrl_c_drowns() -> None:

@@ -113,9 +113,16 @@ def test_the_golden_conversation(golden: Golden) -> None:
     (key_id,) = client.reserve("bob", 32, 1, Deadline(LONG))
     assert client.bind("bob", key_id, Deadline(LONG)) == 32
     assert client.agree("bob", key_id, Deadline(LONG)) is Agreement.CONFIRMED
+    came: list[bytes] = []
+    for size in (
+        client.bind("bob", key_id, Deadline(LONG), 256, lambda key: came.append(bytes(key))),
+        client.agree("bob", key_id, Deadline(LONG), 32, lambda key: came.append(bytes(key))),
+    ):
+        assert size in (32, Agreement.CONFIRMED)
     out = bytearray(5120)
     client.fetch("bob", key_id, 0, memoryview(out)[:32], Deadline(LONG))
     assert out[:32] == golden["FETCH response"].body[-32:]
+    assert came == [out[:32]] * 2
     client.confirm("bob", key_id, 32, Deadline(LONG))
     client.fetch("bob", key_id, 0, memoryview(out), Deadline(LONG))
     assert out == golden["first CHUNK"].body[8:] + golden["second CHUNK"].body[8:]
@@ -477,6 +484,69 @@ def test_a_key_that_comes_too_late_does_not_stay_in_the_client() -> None:
     assert not any(client._link._scratch)
 
 
+# Keys that come along
+
+
+def asked_for(operation: int, client: BoxClient, size: int, kept: list[bytes]) -> object:
+    ask = client.bind if operation == BIND else client.agree
+    return ask("bob", ID, Deadline(LONG), size, lambda key: kept.append(bytes(key)))
+
+
+@pytest.mark.parametrize("operation", [BIND, AGREE])
+def test_a_key_comes_along_and_does_not_stay_in_the_client(operation: int) -> None:
+    box, client = opened([rsp(data=KEY[:64])])
+    kept: list[bytes] = []
+    assert asked_for(operation, client, 64, kept) in (64, Agreement.CONFIRMED)
+    assert kept == [KEY[:64]]
+    assert box.requests[0][1]["inline"] == 64
+    assert not any(client._link._scratch)
+
+
+@pytest.mark.parametrize("operation", [BIND, AGREE])
+def test_a_key_that_does_not_come_along_is_no_error(operation: int) -> None:
+    answer = {BIND: rsp(size=64), AGREE: rsp(agreement=0)}[operation]
+    _, client = opened([answer])
+    kept: list[bytes] = []
+    assert asked_for(operation, client, 64, kept) in (64, Agreement.UNCHECKED)
+    assert kept == []
+
+
+@pytest.mark.parametrize("operation", [BIND, AGREE])
+@pytest.mark.parametrize(
+    "lie",
+    [
+        rsp(data=KEY[:65]),
+        rsp(data=b""),
+        rsp(data="x" * 64),
+        rsp(data=KEY[:64], size=64, agreement=1),
+    ],
+)
+def test_a_lie_about_a_key_that_comes_along_is_told(operation: int, lie: Answer) -> None:
+    _, client = opened([lie])
+    kept: list[bytes] = []
+    with pytest.raises(ProtocolError):
+        asked_for(operation, client, 64, kept)
+    assert kept == []
+    assert not any(client._link._scratch)
+
+
+@pytest.mark.parametrize("data", [b"", KEY[:1], KEY[:64]])
+@pytest.mark.parametrize("operation", [BIND, AGREE])
+def test_a_key_that_nobody_asked_for_is_refused(operation: int, data: bytes) -> None:
+    box, client = opened([rsp(data=data)])
+    kept: list[bytes] = []
+    with pytest.raises(ProtocolError):
+        asked_for(operation, client, 0, kept)
+    assert kept == []
+    assert "inline" not in box.requests[0][1]
+
+
+def test_an_agreement_brings_the_whole_key_or_none() -> None:
+    _, client = opened([rsp(data=KEY[:63])])
+    with pytest.raises(ProtocolError):
+        client.agree("bob", ID, Deadline(LONG), 64)
+
+
 # A line that brings bytes, slowly or for ever
 
 
@@ -526,7 +596,8 @@ def test_every_request_fits_the_smallest_frame_that_a_box_may_ask_for() -> None:
     peer, out = "p" * 64, memoryview(bytearray(1 << 20))
     calls: list[Callable[[], object]] = [
         lambda: client.reserve(peer, 1 << 20, 16, Deadline(0)),
-        lambda: client.agree(peer, ID, Deadline(0)),
+        lambda: client.bind(peer, ID, Deadline(0), 4096),
+        lambda: client.agree(peer, ID, Deadline(0), 4096),
         lambda: client.fetch(peer, ID, 1 << 52, out, Deadline(0)),
         lambda: client.confirm(peer, ID, 1 << 52, Deadline(0)),
     ]

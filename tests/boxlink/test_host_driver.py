@@ -12,6 +12,7 @@ from qkd_hal.errors import (
     ConfigurationError,
     DeviceClosedError,
     KeyConsumedError,
+    KeyMismatchError,
     KeyNotFoundError,
     StateError,
 )
@@ -97,11 +98,16 @@ def credential(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def ends(credential: Path) -> Iterator[Ends]:
-    with BoxPair(make_settings((PSK, PSK)), seed=1) as pair:
-        both = Ends(pair, credential)
+def pair() -> Iterator[BoxPair]:
+    with BoxPair(make_settings((PSK, PSK)), seed=1) as both:
         yield both
-        both.close()
+
+
+@pytest.fixture
+def ends(pair: BoxPair, credential: Path) -> Iterator[Ends]:
+    both = Ends(pair, credential)
+    yield both
+    both.close()
 
 
 def reserve(driver: BoxDriver, size: int | None = 32) -> Slot:
@@ -127,6 +133,125 @@ def test_a_life_without_faults(ends: Ends) -> None:
     with pytest.raises(KeyNotFoundError):
         ends.bob.bind("alice", slot.key_id, Deadline(LONG))
     assert ends.alice.status(Deadline(LONG)).link_up
+
+
+# Keys that come along
+
+BIND, AGREE, FETCH, CONFIRM = 0x21, 0x22, 0x23, 0x24
+
+
+def bind(driver: BoxDriver, key_id: KeyId) -> Slot:
+    return driver.bind("alice", key_id, Deadline(LONG))
+
+
+def test_a_small_key_costs_no_fetch(ends: Ends) -> None:
+    slot = reserve(ends.alice)
+    ends.alice.agree(slot, Deadline(LONG))
+    bound = bind(ends.bob, slot.key_id)
+    assert fetch(ends.alice, slot, 32) == fetch(ends.bob, bound, 32)
+    ends.alice.confirm(slot, Deadline(LONG))
+    ends.bob.confirm(bound, Deadline(LONG))
+    assert ends.wires[0].operations[-2:] == [AGREE, CONFIRM]
+    assert ends.wires[1].operations[-2:] == [BIND, CONFIRM]
+
+
+@pytest.mark.parametrize("size", [256, 257])
+def test_only_small_keys_come_along(ends: Ends, size: int) -> None:
+    slot = reserve(ends.alice, size)
+    ends.alice.agree(slot, Deadline(LONG))
+    bound = bind(ends.bob, slot.key_id)
+    assert (len(ends.alice._held._keys), len(ends.bob._held._keys)) == ((1, 1), (0, 0))[size > 256]
+    assert fetch(ends.alice, slot, size) == fetch(ends.bob, bound, size)
+
+
+def test_a_stream_does_not_come_along(ends: Ends) -> None:
+    slot = reserve(ends.alice, None)
+    assert ends.alice.agree(slot, Deadline(LONG)) is Agreement.CONFIRMED
+    bound = bind(ends.bob, slot.key_id)
+    assert not ends.alice._held._keys
+    assert fetch(ends.alice, slot, 32) == fetch(ends.bob, bound, 32)
+
+
+def test_a_key_comes_along_once(ends: Ends) -> None:
+    slot = bind(ends.bob, reserve(ends.alice).key_id)
+    asked: list[object] = []
+    agree = ends.bob._opened.agree
+    ends.bob._opened.agree = lambda *arguments: (  # type: ignore[method-assign]
+        asked.append(arguments[3]) or agree(*arguments)  # type: ignore[func-returns-value]
+    )
+    ends.bob.agree(slot, Deadline(LONG))
+    fetch(ends.bob, slot, 32)
+    ends.bob.agree(slot, Deadline(LONG))
+    assert asked == [0, 0], "it was here already, and then it was fetched"
+    assert not ends.bob._held._keys
+
+
+def test_a_part_of_a_key_that_came_along_is_fetched(ends: Ends) -> None:
+    slot = reserve(ends.alice)
+    ends.alice.agree(slot, Deadline(LONG))
+    pieces = fetch(ends.alice, slot, 12) + fetch(ends.alice, slot, 20)
+    assert ends.wires[0].operations[-2:] == [FETCH, FETCH]
+    assert fetch(ends.bob, bind(ends.bob, slot.key_id), 32) == pieces
+
+
+def test_a_key_that_was_pushed_out_is_fetched(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qkd_hal_drivers.boxlink.held._MAX_HELD", 1)
+    slots = ends.alice.reserve("bob", 32, 2, Deadline(LONG))
+    bound = [bind(ends.bob, slot.key_id) for slot in slots]
+    for ours, theirs in zip(slots, bound, strict=True):
+        assert fetch(ends.alice, ours, 32) == fetch(ends.bob, theirs, 32)
+    assert ends.wires[1].operations[-1] == FETCH
+    assert ends.wires[1].operations.count(FETCH) == 1
+
+
+def test_when_the_ends_disagree_what_came_along_is_overwritten(ends: Ends, pair: BoxPair) -> None:
+    slot = reserve(ends.alice)
+    bound = bind(ends.bob, slot.key_id)
+    (buffer,) = ends.bob._held._keys.values()
+    pair.bob.keys._memory.remove(bytes(slot.key_id))
+    pair.bob.keys.store([(bytes(slot.key_id), 32, bytes(32))])
+    with pytest.raises(KeyMismatchError):
+        ends.bob.agree(bound, Deadline(LONG))
+    assert not any(buffer)
+    assert not ends.bob._held._keys
+
+
+def test_a_key_that_was_bound_twice_is_handed_out_once(ends: Ends) -> None:
+    key_id = reserve(ends.alice).key_id
+    first, second = bind(ends.bob, key_id), bind(ends.bob, key_id)
+    assert any(fetch(ends.bob, second, 32))
+    third = bind(ends.bob, key_id)  # between a fetch and its confirm the box gives it once more
+    ends.bob.confirm(second, Deadline(LONG))
+    for one in (first, third):
+        with pytest.raises(KeyConsumedError):
+            fetch(ends.bob, one, 32)
+
+
+def test_an_unfetched_key_that_came_along_is_overwritten_when_it_is_erased(ends: Ends) -> None:
+    bound = bind(ends.bob, reserve(ends.alice).key_id)
+    (buffer,) = ends.bob._held._keys.values()
+    ends.wires[1].closed += 1  # the confirm is lost
+    with pytest.raises(DeviceClosedError):
+        ends.bob.confirm(bound, Deadline(LONG))
+    assert not any(buffer)
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_keys_that_came_along_go_with_their_connection(ends: Ends, reopened: bool) -> None:
+    slot = reserve(ends.alice)
+    bound = bind(ends.bob, slot.key_id)
+    (buffer,) = ends.bob._held._keys.values()
+    ours = fetch(ends.alice, slot, 32)
+    if not reopened:
+        ends.bob.close()
+        assert not any(buffer)
+        with pytest.raises(StateError):
+            fetch(ends.bob, bound, 32)
+    ends.bob.open(Deadline(LONG))
+    assert not any(buffer)
+    again = bind(ends.bob, slot.key_id)
+    assert len(ends.bob._held._keys) == 1, "the new connection keeps keys again"
+    assert fetch(ends.bob, again, 32) == ours
 
 
 def test_a_key_comes_in_pieces_each_fetched_from_where_the_last_ended(ends: Ends) -> None:

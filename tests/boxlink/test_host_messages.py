@@ -55,6 +55,17 @@ STATUS = {
 }
 ERROR = {"code": 6, "text": "bu\x1bsy", "retry_ms": 5}
 TRANSFER = {"transfer": 1, "total": 5000, "sha256": bytes(32)}
+KEY = bytes(range(32))
+
+
+def inline(body: memoryview, instead_of: str, least: int, most: int) -> bytes:
+    """Read a key that has to be there."""
+    key = messages.read_inline(body, instead_of, least, most)
+    if key is None:
+        raise ProtocolError("no key came along")
+    return bytes(key)
+
+
 READERS: dict[str, tuple[dict[str, Any], Callable[[memoryview], object]]] = {
     "hello": (HELLO, messages.read_hello),
     "proof": ({"proof": bytes(32)}, messages.read_proof),
@@ -63,6 +74,8 @@ READERS: dict[str, tuple[dict[str, Any], Callable[[memoryview], object]]] = {
     "ids": ({"ids": [ID, bytes(16)]}, lambda body: messages.read_ids(body, 2)),
     "size": ({"size": 32}, messages.read_bound_size),
     "agreement": ({"agreement": 1}, messages.read_agreement),
+    "key with a size's place": ({"data": KEY}, lambda body: inline(body, "size", 1, 48)),
+    "key with an agreement's": ({"data": KEY}, lambda body: inline(body, "agreement", 32, 32)),
     "transfer": (TRANSFER, lambda body: messages.read_fetched(body, 5000)),
     "confirmed": ({"end": 32}, messages.read_confirmed),
     "error": (ERROR, messages.read_failure),
@@ -128,7 +141,15 @@ WRONG: list[tuple[str, str, Any]] = [
     ("size", "size", None),
     ("agreement", "agreement", 2),
     ("agreement", "agreement", True),
+    ("key with a size's place", "data", b""),
+    ("key with a size's place", "data", bytes(49)),
+    ("key with a size's place", "data", "x" * 32),
+    ("key with a size's place", "size", 32),
+    ("key with an agreement's", "data", bytes(31)),
+    ("key with an agreement's", "data", bytes(33)),
+    ("key with an agreement's", "agreement", 1),
     ("transfer", "total", 4999),
+    ("transfer", "data", bytes(5000)),
     ("transfer", "transfer", 1 << 32),
     ("transfer", "sha256", bytes(31)),
     ("confirmed", "end", -1),
@@ -202,6 +223,7 @@ def test_a_status_is_read(golden: Golden) -> None:
 
 def test_the_short_answers_are_read() -> None:
     assert messages.read_bound_size(view({"size": 0})) is None
+    assert messages.read_inline(view({"size": 32}), "size", 1, 48) is None
     assert messages.read_agreement(view({"agreement": 0})) is Agreement.UNCHECKED
     assert messages.read_agreement(view({"agreement": 1})) is Agreement.CONFIRMED
     assert messages.read_failure(view(ERROR)) == Failure(6, "bu?sy", 5)

@@ -14,6 +14,7 @@ from qkd_hal_firmware_mocks.boxlink import BoxLine, BoxPair
 from qkd_hal_firmware_mocks.boxlink.byte_line import PieceReader
 from qkd_hal_firmware_mocks.boxlink.control import Control
 from qkd_hal_firmware_mocks.boxlink.frame import read_frame
+from qkd_hal_firmware_mocks.boxlink.key_memory import HeldKey
 from qkd_hal_firmware_mocks.boxlink.pair import make_settings
 from qkd_hal_firmware_mocks.boxlink.server import BOX_FAULTS, BoxServer
 from qkd_hal_firmware_mocks.faults import FaultPlan, FaultSpecError
@@ -172,6 +173,23 @@ def test_a_brown_out_comes_between_fetch_and_confirm(bench: Bench) -> None:
     assert bench.pair.bob.keys.bind(key_id) == 32, "the other end has it still"
 
 
+@pytest.mark.parametrize("size", [32, 5000])
+def test_a_brown_out_comes_as_well_after_a_key_that_came_otherwise(bench: Bench, size: int) -> None:
+    key_id = bench.key(size)
+    asked = {"id": key_id, "inline": 32, "wait_ms": 100}
+    name, ask = (
+        ("AGREE", asked) if size == 32 else ("FETCH", {"id": key_id, "offset": 0, "size": size})
+    )
+    assert bench.host.read_all(bench.under("brown-out", name, **ask))[0][0] == RSP
+    (hint,) = bench.exchange(bench.host.request("CONFIRM", id=key_id, end=size))
+    assert bench.host.read_clear(hint)[1]["code"] == 4
+
+
+def test_an_agreement_without_a_key_causes_no_brown_out(bench: Bench) -> None:
+    bench.under("brown-out", "AGREE", id=bench.key(), wait_ms=100)
+    bench.host.do("INFO")
+
+
 def test_a_wrong_version_is_on_frames_and_in_hello(bench: Bench) -> None:
     (answer,) = bench.under("version")
     assert answer[0] == 2
@@ -198,6 +216,24 @@ def test_lies_differ_from_the_truth(bench: Bench, operation: str) -> None:
     assert kind == RSP
     assert lie != truth
     assert lie.keys() == truth.keys()
+
+
+@pytest.mark.parametrize(("operation", "place"), [("BIND", "size"), ("AGREE", "agreement")])
+def test_lies_about_a_key_that_comes_along_can_be_told(
+    bench: Bench, operation: str, place: str
+) -> None:
+    key, key_id = bytes(range(32)), bytes(16)
+    for box in (bench.pair.alice, bench.pair.bob):
+        box.keys.store([(key_id, 32, key)])
+        box.keys._own[key_id] = HeldKey(32, 0, key)
+    ask = {"id": key_id, "inline": 32} | ({"wait_ms": 0} if operation == "AGREE" else {})
+    assert bench.host.do(operation, **ask) == {"data": key}
+    lies: list[dict[str, Any]] = []
+    for _ in range(20):
+        lies += [lie for _, lie in bench.host.read_all(bench.under("lie", operation, **ask))]
+    wrong = ({"data": b""}, {"data": bytes(4097)}, {"data": key, place: 1})
+    assert all(lie in wrong for lie in lies)
+    assert all(lie in lies for lie in wrong)
 
 
 def test_an_announced_transfer_lies_too(bench: Bench) -> None:

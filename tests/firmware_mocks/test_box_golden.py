@@ -120,7 +120,8 @@ def plaintexts(box: BoxFirmware, name: str) -> list[tuple[int, Any]]:
 
 def test_a_reserved_key_is_answered_by_the_golden_bodies(box: BoxFirmware) -> None:
     opened(box)
-    for operation in ("RESERVE", "BIND", "AGREE", "FETCH", "CONFIRM"):
+    along = ("inline BIND", "inline AGREE")
+    for operation in ("RESERVE", "BIND", "AGREE", *along, "FETCH", "CONFIRM"):
         expected = [(RSP, ROWS[f"{operation} response"]["body"])]
         assert plaintexts(box, f"{operation} request") == expected
 

@@ -99,6 +99,7 @@ class TwoBoxes(RuleBasedStateMachine):
             assert self.refused(end, "BIND", id=key_id) in (NOT_FOUND, CONSUMED)
         else:
             assert self.hosts[end].do("BIND", id=key_id)["size"] == key.size
+            self.note_along(end, key, self.hosts[end].do("BIND", id=key_id, inline=60))
 
     @rule(end=ends, key_id=ids, offset=strategies.integers(0, 59), size=strategies.integers(1, 60))
     def fetch(self, end: str, key_id: bytes, offset: int, size: int) -> None:
@@ -112,8 +113,7 @@ class TwoBoxes(RuleBasedStateMachine):
             return
         data = self.hosts[end].do("FETCH", **ask)["data"]
         assert len(data) == size
-        for place, value in enumerate(data, offset):
-            assert key.seen.setdefault(place, value) == value, "the ends differ"
+        self.note(key, data, offset)
 
     @rule(end=ends, key_id=ids, end_at=strategies.integers(0, 60))
     def confirm(self, end: str, key_id: bytes, end_at: int) -> None:
@@ -129,6 +129,8 @@ class TwoBoxes(RuleBasedStateMachine):
         if self.holds(end, key) and self.holds(ENDS[end], key):
             answer = self.hosts[end].do("AGREE", id=key_id, wait_ms=0)
             assert answer == {"agreement": 1}
+            along = self.hosts[end].do("AGREE", id=key_id, wait_ms=0, inline=60)
+            self.note_along(end, key, along)
 
     @rule(end=ends)
     def new_session(self, end: str) -> None:
@@ -166,6 +168,17 @@ class TwoBoxes(RuleBasedStateMachine):
     def holds(self, end: str, key: Key) -> bool:
         """Whether *end* has bytes of *key* left."""
         return key.marks[end] < key.size and (key.alive or key.starter != end)
+
+    def note(self, key: Key, data: bytes, offset: int = 0) -> None:
+        for place, value in enumerate(data, offset):
+            assert key.seen.setdefault(place, value) == value, "the ends differ"
+
+    def note_along(self, end: str, key: Key, answer: dict[str, object]) -> None:
+        """Look at an answer that could have brought the key along."""
+        data = answer.get("data", b"")
+        assert isinstance(data, bytes)
+        assert len(data) == (0 if key.marks[end] else key.size)
+        self.note(key, data)
 
     def refused(self, end: str, operation: str, **fields: object) -> int:
         with pytest.raises(RefusedError) as error:

@@ -385,6 +385,52 @@ def test_prefixes_are_erased_and_the_rest_stays(box: BoxFirmware, host: Host) ->
         assert host.do("CONFIRM", id=key_id, end=40) == {"end": 40}
 
 
+def test_a_small_key_comes_along_for_a_host_that_likes_it(box: BoxFirmware, host: Host) -> None:
+    key = bytes(range(40))
+    key_id = stored(box, token(), key)
+    for _ in range(2):
+        assert host.do("BIND", id=key_id, inline=40) == {"data": key}
+    assert host.do("BIND", id=key_id, inline=39) == {"size": 40}
+    assert host.do("BIND", id=key_id) == {"size": 40}
+    assert host.do("FETCH", id=key_id, offset=0, size=40) == {"data": key}, "nothing is used up"
+    host.do("CONFIRM", id=key_id, end=1)
+    assert host.do("BIND", id=key_id, inline=40) == {"size": 40}, "not when a part is gone"
+    stream = stored(box, token(), b"")
+    assert host.do("BIND", id=stream, inline=40) == {"size": 0}
+
+
+@pytest.mark.parametrize(("size", "along"), [(212, True), (213, False)])
+def test_a_key_comes_along_where_it_fits_the_hosts_frame(
+    box: BoxFirmware, size: int, along: bool
+) -> None:
+    lengths: list[int] = []
+
+    def exchange(frame: bytes) -> list[bytes]:
+        lengths.extend(map(len, answer := box.feed(frame)))
+        return answer
+
+    host = Host(exchange, PSK, "bob")
+    host.open(max_frame=256)
+    answer = host.do("BIND", id=stored(box, token(), bytes(size)), inline=4096)
+    assert answer == ({"data": bytes(size)} if along else {"size": size})
+    assert max(lengths) <= 256
+
+
+@pytest.mark.parametrize("inline", [0, -1, 4097, True, "1", None])
+def test_a_wish_for_a_key_out_of_the_schema_is_malformed(host: Host, inline: object) -> None:
+    assert refusal(host, "BIND", id=token(), inline=inline) == 1
+    assert refusal(host, "AGREE", id=token(), wait_ms=0, inline=inline) == 1
+
+
+@pytest.mark.parametrize("name", ["peer", "id", "wait_ms"])
+def test_other_fields_may_not_be_left_out(host: Host, name: str) -> None:
+    fields: dict[str, Any] = {"peer": "bob", "id": token(), "wait_ms": 0, "inline": 1}
+    del fields[name]
+    body = cbor2.dumps(fields)
+    ((kind, answer),) = host.read_all(host._exchange(host.seal(REQ, 1, CODES["AGREE"], body)))
+    assert (kind, answer["code"]) == (ERR, 1)
+
+
 def test_a_used_up_key_is_told_from_an_unknown_one(box: BoxFirmware, host: Host) -> None:
     key_id = stored(box, token(), b"0123")
     host.do("CONFIRM", id=key_id, end=4)
@@ -460,6 +506,10 @@ def test_the_box_of_the_peer_confirms_a_key() -> None:
         (key_id,) = reserve(alice)
         for end in (alice, bob):
             assert end.do("AGREE", id=key_id, wait_ms=100) == {"agreement": 1}
+            assert end.do("AGREE", id=key_id, wait_ms=100, inline=31) == {"agreement": 1}
+        along = alice.do("AGREE", id=key_id, wait_ms=100, inline=32)
+        assert along == bob.do("AGREE", id=key_id, wait_ms=100, inline=32)
+        assert along == alice.do("FETCH", id=key_id, offset=0, size=32)
         ours = alice.do("FETCH", id=key_id, offset=0, size=32)
         bob.do("CONFIRM", id=key_id, end=16)
         assert alice.do("AGREE", id=key_id, wait_ms=100) == {"agreement": 1}, "the common part"
@@ -478,9 +528,10 @@ def test_a_key_that_the_peer_lacks_or_holds_otherwise_is_told() -> None:
         assert refusal(alice, "AGREE", id=one, wait_ms=100) == 16
         pair.bob.keys._memory.remove(other)
         pair.bob.keys.store([(other, 32, bytes(32))])
-        assert refusal(alice, "AGREE", id=other, wait_ms=100) == 19
+        assert refusal(alice, "AGREE", id=other, wait_ms=100, inline=32) == 19
         alice.do("BYE")
-        assert bob.do("AGREE", id=third, wait_ms=100) == {"agreement": 0}, "it may have been used"
+        unsure = bob.do("AGREE", id=third, wait_ms=100, inline=32)
+        assert unsure == {"agreement": 0}, "it may have been used, and so no key comes along"
 
 
 def test_a_stream_grows_at_both_ends_until_its_starter_leaves() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from time import monotonic
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from qkd_hal.errors import DeadlineError, DeviceNotFoundError, ProtocolError
-from qkd_hal.sources import Deadline
+from qkd_hal.sources import Agreement, Deadline
 from qkd_hal_drivers.boxlink.error_codes import ErrorCode, error_of
 from qkd_hal_drivers.boxlink.link import Answer, BoxLink, Chunk, Refusal
 from qkd_hal_drivers.boxlink.messages import (
@@ -20,6 +20,7 @@ from qkd_hal_drivers.boxlink.messages import (
     read_fetched,
     read_ids,
     read_info,
+    read_inline,
     read_status,
 )
 from qkd_hal_drivers.boxlink.round_trips import RoundTrips
@@ -29,7 +30,7 @@ from qkd_hal_drivers.boxlink.transfer import Assembly
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from qkd_hal.sources import Agreement, DeviceInfo, DeviceStatus
+    from qkd_hal.sources import DeviceInfo, DeviceStatus
     from qkd_hal_drivers.boxlink.messages import Failure
     from qkd_hal_drivers.boxlink.transport import FrameTransport
 
@@ -44,8 +45,13 @@ _NOTHING: Final = b"\xa0"  # the empty map
 
 _MAX_DOUBLINGS: Final = 6  # of a stalled transfer's patience: by then it is above any answer
 
+Keep: TypeAlias = "Callable[[memoryview], None]"
 T = TypeVar("T")
 E = TypeVar("E", Answer, Chunk)
+
+
+def _drop(_: memoryview) -> None:
+    """A key that came along and that nobody wants."""
 
 
 class BoxClient:
@@ -113,20 +119,40 @@ class BoxClient:
         body = encode_map({"peer": peer, "size": size, "count": count, "token": token})
         return self._call(Operation.RESERVE, body, deadline, lambda body: read_ids(body, count))
 
-    def bind(self, peer: str, key_id: bytes, deadline: Deadline) -> int | None:
-        """Find the key that *peer* named; return its size, ``None`` for a stream."""
-        body = encode_map({"id": key_id, "peer": peer})
-        return self._call(Operation.BIND, body, deadline, read_bound_size)
+    def bind(
+        self, peer: str, key_id: bytes, deadline: Deadline, inline: int = 0, keep: Keep = _drop
+    ) -> int | None:
+        """Find the key that *peer* named; return its size, ``None`` for a stream.
 
-    def agree(self, peer: str, key_id: bytes, deadline: Deadline) -> Agreement:
-        """Ask whether the peer's box holds the key, again and again until *deadline*."""
+        If the box sends a key of at most *inline* bytes along, *keep* gets a view of it, which
+        is overwritten as soon as *keep* returns.
+        """
+        body = encode_map({"id": key_id, "peer": peer} | _asking(inline))
+        return self._call(
+            Operation.BIND,
+            body,
+            deadline,
+            lambda body: _kept(body, "size", 1, inline, keep) or read_bound_size(body),
+        )
+
+    def agree(
+        self, peer: str, key_id: bytes, deadline: Deadline, inline: int = 0, keep: Keep = _drop
+    ) -> Agreement:
+        """Ask whether the peer's box holds the key, again and again until *deadline*.
+
+        If *inline* is the key's size, the box may send it along, as in :meth:`bind`.
+        """
+        known = {"id": key_id, "peer": peer} | _asking(inline)
         while True:
             left = deadline.remaining(2 * _MAX_WAIT_MS / 1000) or 0
-            fields = {"id": key_id, "peer": peer, "wait_ms": int(500 * left)}
-            body = encode_map(fields)
+            body = encode_map(known | {"wait_ms": int(500 * left)})
             try:
                 return self._call(
-                    Operation.AGREE, body, deadline, read_agreement, least=_AGREE_PATIENCE
+                    Operation.AGREE,
+                    body,
+                    deadline,
+                    lambda body: _agreed(body, inline, keep),
+                    least=_AGREE_PATIENCE,
                 )
             except DeadlineError:
                 if deadline.expired:
@@ -297,3 +323,21 @@ def _placed(body: memoryview, out: memoryview) -> Transfer | None:
         return found
     out[:] = found
     return None
+
+
+def _asking(inline: int) -> dict[str, object]:
+    return {"inline": inline} if inline else {}
+
+
+def _kept(body: memoryview, instead_of: str, least: int, most: int, keep: Keep) -> int:
+    """Give *keep* the key that came along; return its size, 0 if none did."""
+    key = read_inline(body, instead_of, least, most)
+    if key is None:
+        return 0
+    keep(key)
+    return len(key)
+
+
+def _agreed(body: memoryview, size: int, keep: Keep) -> Agreement:
+    came = _kept(body, "agreement", max(size, 1), size, keep)
+    return Agreement.CONFIRMED if came else read_agreement(body)

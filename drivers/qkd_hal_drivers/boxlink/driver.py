@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections import OrderedDict
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from qkd_hal.errors import KeyConsumedError, KeyNotFoundError, QKDError, StateError
@@ -13,6 +14,8 @@ from qkd_hal.keys import KeyId, wipe
 from qkd_hal.sources import Slot
 from qkd_hal_drivers.boxlink.client import BoxClient
 from qkd_hal_drivers.boxlink.credential import load_psk
+from qkd_hal_drivers.boxlink.held import HeldKeys
+from qkd_hal_drivers.boxlink.messages import INLINE
 from qkd_hal_drivers.boxlink.tap import TappedTransport
 
 if TYPE_CHECKING:
@@ -45,6 +48,7 @@ class BoxDriver:
         # Where the next fetch of a slot begins. Forgetting one fails closed: the box refuses
         # bytes that were confirmed.
         self._offsets: OrderedDict[bytes, int] = OrderedDict()
+        self._held = HeldKeys()
 
     def open(self, deadline: Deadline) -> DeviceInfo:
         """Connect, prove the PSK to each other, and ask the box what it is."""
@@ -56,6 +60,7 @@ class BoxDriver:
         client = self._client = BoxClient(line)
         try:
             with self._turn:
+                self._held = HeldKeys()
                 return client.open(psk, deadline)
         except BaseException:
             client.close()
@@ -65,6 +70,7 @@ class BoxDriver:
 
     def close(self) -> None:
         """Take leave of the box if no hook runs, and release the line."""
+        self._held.close()
         client, self._client = self._client, None
         if client is None:
             return
@@ -95,24 +101,36 @@ class BoxDriver:
         return [self._slot(KeyId.from_bytes(one), peer, size) for one in ids]
 
     def bind(self, peer: str, key_id: KeyId, deadline: Deadline) -> Slot:
-        """Find the key that *peer* named."""
+        """Find the key that *peer* named; if it is small, it may come along."""
         with self._turn:
+            keep = partial(self._held.put, (peer, key_id))
             try:
-                size = self._opened.bind(peer, bytes(key_id), deadline)
+                size = self._opened.bind(peer, bytes(key_id), deadline, INLINE, keep)
             except KeyConsumedError as error:  # some boxes remember what they had, others not
                 raise KeyNotFoundError(error.what, cure=error.cure) from None
         return self._slot(key_id, peer, size)
 
     def agree(self, slot: Slot, deadline: Deadline) -> Agreement:
-        """Have the box ask the peer's box."""
+        """Have the box ask the peer's box; if the key is small, it may come along.
+
+        One that came along before is dropped when this fails: the peer may hold another.
+        """
+        name = slot.peer, slot.key_id
         with self._turn:
-            return self._opened.agree(slot.peer, bytes(slot.key_id), deadline)
+            keep = partial(self._held.put, name)
+            inline = self._welcome(slot)
+            try:
+                return self._opened.agree(slot.peer, bytes(slot.key_id), deadline, inline, keep)
+            except BaseException:
+                self._held.drop(name)
+                raise
 
     def fetch(self, slot: Slot, out: memoryview, deadline: Deadline) -> None:
         """Read the slot's next bytes; until ``confirm`` the same call may be repeated."""
         offset = self._offsets.get(slot.handle, 0)
         with self._turn:
-            self._opened.fetch(slot.peer, bytes(slot.key_id), offset, out, deadline)
+            if not self._held.move((slot.peer, slot.key_id), out):
+                self._opened.fetch(slot.peer, bytes(slot.key_id), offset, out, deadline)
         self._offsets[slot.handle] = offset + len(out)
         if len(self._offsets) > _MAX_OFFSETS:
             self._offsets.popitem(last=False)
@@ -123,6 +141,8 @@ class BoxDriver:
         if end is None:
             return
         with self._turn:
+            # Or another slot of the same key would hand it out again.
+            self._held.drop((slot.peer, slot.key_id))
             self._opened.confirm(slot.peer, bytes(slot.key_id), end, deadline)
         if end == slot.size:
             self._offsets.pop(slot.handle, None)
@@ -132,6 +152,12 @@ class BoxDriver:
         if self._client is None:
             raise StateError("the box is not open", cure="Call init() first")
         return self._client
+
+    def _welcome(self, slot: Slot) -> int:
+        """Return the size of a key that may come along: small, and not here yet, not even in
+        part."""
+        known = (slot.peer, slot.key_id) in self._held or slot.handle in self._offsets
+        return slot.size if slot.size and slot.size <= INLINE and not known else 0
 
     def _slot(self, key_id: KeyId, peer: str, size: int | None) -> Slot:
         return Slot(key_id, peer, size, next(self._handles).to_bytes(8, "big"))

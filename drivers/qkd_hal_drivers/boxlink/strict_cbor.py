@@ -66,15 +66,19 @@ def decode_map(body: memoryview) -> dict[str, object]:
     return fields
 
 
-def byte_string(body: memoryview, name: str) -> memoryview | None:
+def byte_string(body: memoryview, name: str, *, instead_of: str) -> memoryview | None:
     """Return the part of *body* that is the byte string *name*; ``None`` if it has none.
 
     Raises:
-        ProtocolError: *body* breaks section 4, or *name* is something else.
+        ProtocolError: *body* breaks section 4, *name* is something else, or *instead_of*, whose
+            place it takes, stands beside it.
     """
-    item = _walked(body).get(name.encode())
+    items = _walked(body)
+    item = items.get(name.encode())
     if item is None:
         return None
+    if instead_of.encode() in items:
+        raise ProtocolError(f"the box sent {name!r} and {instead_of!r}, of which it may send one")
     if item.major != _BYTES:
         raise ProtocolError(f"the box's {name!r} is no byte string")
     return body[item.start : item.end]

@@ -21,12 +21,14 @@ __all__ = [
     "FETCH",
     "HELLO",
     "HELLO_MAJOR",
+    "MAY_BE_LEFT_OUT",
     "RESERVE",
     "read_fields",
 ]
 
 _UINT = (1 << 53) - 1
 _MAX_KEY = 1 << 20
+_MAX_INLINE = 4096
 
 
 def _number(low: int, high: int) -> Check:
@@ -69,21 +71,25 @@ RESERVE: dict[str, Check] = {
     "count": _number(1, 16),
     "token": _bytes(16),
 }
-BIND = _KEY
-AGREE = _KEY | {"wait_ms": _number(0, 600_000)}
+MAY_BE_LEFT_OUT = frozenset({"inline"})
+_INLINE = {"inline": _number(1, _MAX_INLINE)}
+BIND = _KEY | _INLINE
+AGREE = _KEY | _INLINE | {"wait_ms": _number(0, 600_000)}
 FETCH = _KEY | {"offset": _number(0, _UINT), "size": _number(1, _MAX_KEY)}
 CONFIRM = _KEY | {"end": _number(0, _UINT)}
 CREDIT_BODY = {"transfer": _number(0, 0xFFFFFFFF), "credits": _number(1, 64)}
 
 
 def read_fields(body: bytes, schema: Mapping[str, Check]) -> dict[str, Any]:
-    """Read *body*, which has at least the fields of *schema*.
+    """Read *body*, which has the fields of *schema*, if not `MAY_BE_LEFT_OUT`, and perhaps others.
 
     Raises:
         MalformedError: no strict CBOR, or a field is missing, of another type or out of range.
     """
     fields = read_map(body)
     for name, check in schema.items():
+        if name not in fields and name in MAY_BE_LEFT_OUT:
+            continue
         if name not in fields or not check(fields[name]):
             raise MalformedError(f"{name} is missing or wrong")
     return fields

@@ -121,6 +121,12 @@ class BoxKeys:
             held = self._grown(key_id, held, end)
         return bytes(held.material[offset - held.mark : end - held.mark])
 
+    def whole(self, key_id: bytes, most: int) -> bytes | None:
+        """Return a key that has not more than *most* bytes and an end, all of it still here."""
+        held = self._find(key_id)
+        fits = 0 < held.size <= most and not held.mark
+        return bytes(held.material) if fits else None
+
     def confirm(self, key_id: bytes, end: int) -> None:
         """Erase the bytes below *end*; nothing happens where there are none."""
         held = self._own.get(key_id) or self._memory.find(key_id)

@@ -15,7 +15,7 @@ from qkd_hal_firmware_mocks.boxlink.frame import (
     pack_header,
     read_frame,
 )
-from qkd_hal_firmware_mocks.boxlink.operations import FETCH, HELLO
+from qkd_hal_firmware_mocks.boxlink.operations import AGREE, BIND, HELLO
 from qkd_hal_firmware_mocks.boxlink.refusals import BoxError, Code
 from qkd_hal_firmware_mocks.boxlink.seal import SEAL_BYTES, SessionOverError
 
@@ -45,6 +45,8 @@ _HUGE = (
     bytes.fromhex("bbffffffffffffffff") + bytes(900),  # a map of 2^64 - 1 pairs
     b"\xa1\x61n" + b"\x81" * 900,  # nested 900 deep
 )
+_IN_PLACE_OF = {BIND: "size", AGREE: "agreement"}  # what a key stands for that comes along
+_TOO_LONG = bytes(4097)  # for any host
 Frames = tuple[list[bytes], bytes]
 
 
@@ -86,8 +88,9 @@ class Mischief:
         return frames[:kept], frames[kept] if frames else b""
 
     def _brown_out(self, data: bytes) -> Frames:
-        frames = self._box.feed(data)
-        if _asked(data).operation == FETCH:
+        answers: list[dict[str, Any]] = []
+        frames = self._tampered(data, answers.append)
+        if any({"data", "transfer"} & answer.keys() for answer in answers):
             self._box.power_cycle()
         return frames, b""
 
@@ -100,14 +103,24 @@ class Mischief:
         return [finish(b"\2" + each[1:7], each[7:-4]) for each in answers], b""
 
     def _lie(self, data: bytes) -> Frames:
-        self._box.operations.tamper = self._distort
+        place = _IN_PLACE_OF.get(_asked(data).operation, "")
+        return self._tampered(data, lambda answer: self._distort(answer, place)), b""
+
+    def _tampered(self, data: bytes, tamper: Callable[[dict[str, Any]], None]) -> list[bytes]:
+        self._box.operations.tamper = tamper
         try:
-            return self._box.feed(data), b""
+            return self._box.feed(data)
         finally:
             self._box.operations.tamper = None
 
-    def _distort(self, answer: dict[str, Any]) -> None:
-        """Make one figure or length wrong, in a way that a host can tell."""
+    def _distort(self, answer: dict[str, Any], place: str) -> None:
+        """Make one figure or length wrong, in a way that a host can tell.
+
+        Of a key that stands in the *place* of a figure, the host may not know the length.
+        """
+        if place and "data" in answer:
+            answer.update(self._chance.choice([{"data": b""}, {"data": _TOO_LONG}, {place: 1}]))
+            return
         name = self._chance.choice(sorted(answer)) if answer else ""
         value = answer.get(name)
         if isinstance(value, (bytes, list)):

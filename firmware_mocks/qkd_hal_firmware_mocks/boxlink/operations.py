@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Act = Callable[[dict[str, Any]], dict[str, Any]]
 
-__all__ = ["AUTH", "BYE", "FETCH", "HELLO", "NAMES", "Operations"]
+__all__ = ["AGREE", "AUTH", "BIND", "BYE", "HELLO", "NAMES", "Operations"]
 
 HELLO, AUTH, BYE = 0x01, 0x02, 0x03
 INFO, STATUS = 0x10, 0x11
@@ -68,8 +68,8 @@ class Operations:
             INFO: (fields.EMPTY, self._info),
             STATUS: (fields.EMPTY, self._status),
             RESERVE: (fields.RESERVE, self._reserve),
-            BIND: (fields.BIND, lambda ask: {"size": keys.bind(ask["id"])}),
-            AGREE: (fields.AGREE, lambda ask: {"agreement": keys.agree(ask["id"])}),
+            BIND: (fields.BIND, self._bind),
+            AGREE: (fields.AGREE, self._agree),
             FETCH: (fields.FETCH, self._fetch),
             CONFIRM: (fields.CONFIRM, self._confirm),
         }
@@ -154,6 +154,19 @@ class Operations:
             if len(self._tokens) > _TOKENS:
                 del self._tokens[next(iter(self._tokens))]
         return {"ids": list(self._tokens[token])}
+
+    def _bind(self, ask: dict[str, Any]) -> dict[str, Any]:
+        size = self._keys.bind(ask["id"])
+        return self._along(ask) or {"size": size}
+
+    def _agree(self, ask: dict[str, Any]) -> dict[str, Any]:
+        agreement = self._keys.agree(ask["id"])
+        return (self._along(ask) if agreement else {}) or {"agreement": agreement}
+
+    def _along(self, ask: dict[str, Any]) -> dict[str, Any]:
+        """Return the key as a field, if the host would like it and can take it."""
+        key = self._keys.whole(ask["id"], ask.get("inline", 0))
+        return {} if key is None or self._is_long(key) else {"data": key}
 
     def _fetch(self, ask: dict[str, Any]) -> dict[str, Any]:
         if ask["size"] > self._settings.max_key:
