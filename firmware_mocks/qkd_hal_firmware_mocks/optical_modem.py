@@ -62,6 +62,7 @@ class MockModem:
         self.requests: list[dict[str, Any]] = []
         self.version = version
         self._late: list[list[bytes]] = []
+        self._client = b""  # who asked last; a router cannot answer another
         self._keys: dict[bytes, bytes] = {}
         self._stop = threading.Event()
         self._context = zmq.Context()
@@ -105,6 +106,8 @@ class MockModem:
         while not self._stop.is_set():
             if self._socket.poll(20):
                 client, raw = self._socket.recv_multipart()
+                if client != self._client:
+                    self._client, self._late = client, []
                 for parts in self._replies(raw):
                     self._socket.send_multipart([client, *parts])
 
