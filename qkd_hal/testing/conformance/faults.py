@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,6 +40,8 @@ class Faults(Unplugging):
                 ours = [_attempt(hasty, hasty.give, fault) for _ in theirs]
                 taken = [_attempt(hasty, partial(hasty.take, name), fault) for name, _ in theirs]
             cutter.fault("alice", None)
+            with suppress(QKDError):
+                ends.alice.device.status()  # of a restart under the last call it may hear only now
             ends.alice.recover()
             _judge_started(ends.bob, [given for given in ours if given is not None], fault)
             _judge_taken(ends.alice, theirs, taken, fault)
