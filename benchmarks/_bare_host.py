@@ -23,6 +23,7 @@ __all__ = ["BareHost", "BareSerial", "BareUsb"]
 
 HELLO, AUTH, RESERVE, AGREE, FETCH, CONFIRM = 1, 2, 0x20, 0x22, 0x23, 0x24
 CREDITS = 8
+INLINE = 256
 
 
 class Bare(Protocol):
@@ -117,8 +118,12 @@ class BareHost:
         key_id: bytes = self._call(RESERVE, fields)["ids"][0]
         return key_id
 
-    def agree(self, key_id: bytes) -> None:
-        self._call(AGREE, {"id": key_id, "peer": self._peer, "wait_ms": 1000})
+    def agree(self, key_id: bytes, size: int) -> bytes:
+        """Return the key if it comes along."""
+        inline = {"inline": size} if size <= INLINE else {}
+        ask = {"id": key_id, "peer": self._peer, **inline, "wait_ms": 1000}
+        key: bytes = self._call(AGREE, ask).get("data", b"")
+        return key
 
     def fetch(self, key_id: bytes, size: int) -> bytes:
         fields = {"id": key_id, "peer": self._peer, "size": size, "offset": 0}

@@ -1,9 +1,9 @@
 """What the HAL and its drivers cost over a bare loop that moves the same bytes.
 
 A serial box runs in a process of its own on a pseudo-terminal, a USB box on a bus in this
-process. The peer (`_bare_host`) does the same exchange with the same box: reserve, agree,
-fetch, confirm, each frame sealed, since the box takes no other. Rounds alternate; a ratio is
-the quotient of the medians.
+process. The peer (`_bare_host`) does the same exchange with the same box: reserve, agree, which
+brings a small key along, fetch a large one, confirm, each frame sealed, since the box takes no
+other. Rounds alternate; a ratio is the quotient of the medians.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def through_the_hal(device: QKDDevice, size: int) -> None:
 def bare(host: BareHost, size: int) -> None:
     """The same exchange."""
     key_id = host.reserve(size)
-    host.agree(key_id)
-    host.fetch(key_id, size)
+    if not host.agree(key_id, size):
+        host.fetch(key_id, size)
     host.confirm(key_id, size)
 
 
@@ -111,13 +111,13 @@ def serial_rows(rounds: int) -> Iterator[Row]:
 
 
 def fresh_keys(device: QKDDevice, rounds: int) -> Row:
-    """The initiator's way: reserve, ask the other box, fetch, confirm."""
+    """The initiator's way: reserve, ask the other box, confirm."""
     spent = [seconds(lambda: through_the_hal(device, SMALL), 20) for _ in range(rounds)]
     return Row("serial_fresh_keys_per_s", 1 / statistics.median(spent), "keys/s")
 
 
 def by_id(alice: QKDDevice, bob: QKDDevice, rounds: int) -> Iterator[Row]:
-    """The responder's way, a key by its ID: bind, fetch, confirm."""
+    """The responder's way, a key by its ID: bind, confirm."""
     spent = []
     for _ in range(rounds):
         key_ids = []
