@@ -93,7 +93,8 @@ class Server:
         self._stopped.set()
         self._bell.close()
         for thread in self._cut_all():
-            thread.join()
+            if thread.ident is not None:  # a signal may end serve_forever() before it starts
+                thread.join()
         if self._loop is not None:
             self._loop.join()
         self._listener.close()

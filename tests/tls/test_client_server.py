@@ -137,3 +137,18 @@ def test_an_accept_that_fails_does_not_end_the_server(link: Link, mocker: Mocker
         server.start()
         assert exchange(server, link) == b"hello"
     assert not faults
+
+
+def test_a_signal_before_a_handler_runs_does_not_keep_it_from_closing(
+    link: Link, mocker: MockerFixture
+) -> None:
+    with (
+        socket.create_server(ANY) as listener,
+        Server(QKDContext(link[1]), listener, echo) as server,
+    ):
+        mocker.patch("threading.Thread.start", side_effect=KeyboardInterrupt)
+        with socket.create_connection(server.address), pytest.raises(KeyboardInterrupt):
+            server.serve_forever()
+        (unstarted,) = server._live.values()
+        server.close()
+        unstarted.close()

@@ -28,13 +28,23 @@ def readers(ccid_daemon: None) -> Callable[[], list[Any]]:
     return lambda: [each for each in smartcard.readers() if "QKD" in str(each)]
 
 
+def is_there(connection: Any) -> bool:
+    from smartcard.Exceptions import NoCardException
+
+    try:
+        connection.connect()
+    except NoCardException:
+        return False
+    return True
+
+
 def test_pcscd_reaches_the_applet_and_loses_it(
     usb_world: KernelWorld, readers: Callable[[], list[Any]], wait_for: Wait
 ) -> None:
     plugged = usb_world.plug(CcidToken(KeyApplet(MemoryMedium())))
     wait_for(readers)
     connection = readers()[0].createConnection()
-    connection.connect()
+    wait_for(lambda: is_there(connection))  # pcscd shows a reader before it has asked for a card
     data, first, second = connection.transmit([*SELECT, len(ABSENT_FILE), *ABSENT_FILE])
     assert (data, first, second) == ([], 0x6A, 0x82)
     connection.disconnect()
