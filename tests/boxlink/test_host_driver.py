@@ -14,6 +14,7 @@ from qkd_hal.errors import (
     KeyConsumedError,
     KeyMismatchError,
     KeyNotFoundError,
+    ProtocolError,
     StateError,
 )
 from qkd_hal.keys import KeyId
@@ -225,6 +226,16 @@ def test_a_key_that_was_bound_twice_is_handed_out_once(ends: Ends) -> None:
     for one in (first, third):
         with pytest.raises(KeyConsumedError):
             fetch(ends.bob, one, 32)
+
+
+def test_a_key_that_came_along_for_another_slot_is_not_what_comes_next(ends: Ends) -> None:
+    key_id = reserve(ends.alice).key_id
+    first = bind(ends.bob, key_id)
+    fetch(ends.bob, first, 12)
+    second = bind(ends.bob, key_id)
+    with pytest.raises(ProtocolError):  # beyond the end
+        fetch(ends.bob, first, 32)
+    assert any(fetch(ends.bob, second, 32))
 
 
 def test_an_unfetched_key_that_came_along_is_overwritten_when_it_is_erased(ends: Ends) -> None:

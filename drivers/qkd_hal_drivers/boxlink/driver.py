@@ -129,7 +129,7 @@ class BoxDriver:
         """Read the slot's next bytes; until ``confirm`` the same call may be repeated."""
         offset = self._offsets.get(slot.handle, 0)
         with self._turn:
-            if not self._held.move((slot.peer, slot.key_id), out):
+            if offset or not self._held.move((slot.peer, slot.key_id), out):
                 self._opened.fetch(slot.peer, bytes(slot.key_id), offset, out, deadline)
         self._offsets[slot.handle] = offset + len(out)
         if len(self._offsets) > _MAX_OFFSETS:
