@@ -59,8 +59,10 @@ class Deadline:
         """Seconds left, never negative; ``None`` means without end."""
         if self._at is None:
             return at_most
-        left = max(0.0, self._at - time.monotonic())
-        return left if at_most is None else min(left, at_most)
+        left = self._at - time.monotonic()
+        if left < 0:
+            return 0.0
+        return left if at_most is None or left < at_most else at_most
 
     def check(self, doing: str, *, device: str | None = None) -> None:
         """Raise :class:`DeadlineError` once the time is up."""
@@ -78,6 +80,8 @@ class Capability(Enum):
     RESERVE_AHEAD = "reserve-ahead"  # a key can be reserved before the peer appears
     REPEATABLE_FETCH = "repeatable-fetch"  # fetch may be repeated until confirm
     CONFIRM_PEER = "confirm-peer"  # agree() can tell that the peer holds the key
+
+    __hash__ = object.__hash__  # members are single; Enum's own, in Python, is on the hot path
 
 
 class Alarm(Enum):

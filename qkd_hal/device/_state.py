@@ -33,6 +33,8 @@ class DeviceState(Enum):
     FAILED = "failed"
     CLOSED = "closed"
 
+    __hash__ = object.__hash__  # members are single; Enum's own, in Python, is on the hot path
+
 
 class SessionState(Enum):
     """Where a session is in its life."""
@@ -44,6 +46,8 @@ class SessionState(Enum):
     BURNED = "burned"
     LOST = "lost"
     CLOSED = "closed"
+
+    __hash__ = object.__hash__
 
 
 S = TypeVar("S", bound=Enum)
