@@ -13,7 +13,7 @@ PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 .PHONY: demo test test-all bench lint docs clean
 
-$(VENV)/.demo: pyproject.toml
+$(VENV)/.demo: pyproject.toml hatch_build.py $(wildcard qkd_hal/distillation/native/*.[ch])
 	@$(or $(PYTHON),false) -c '$(NEW_ENOUGH)' || { echo 'qkd-hal needs Python 3.11 or newer; run: make PYTHON=/path/to/python3.11'; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 -e '.[sim,tls]'

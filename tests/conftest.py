@@ -25,6 +25,7 @@ hypothesis.settings.register_profile("qkd-hal", deadline=None)
 hypothesis.settings.load_profile("qkd-hal")
 
 SYSTEM_PARTS = {
+    "cc": "apt install gcc libc6-dev",
     "ser2net": "apt install ser2net",
     "openssl": "apt install openssl",
     "vpcd-config": "apt install pcscd vsmartcard-vpcd",
