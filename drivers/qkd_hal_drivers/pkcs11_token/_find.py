@@ -30,6 +30,11 @@ def find_token(uri: TokenUri, deadline: Deadline) -> tuple[Module, pkcs11.Token]
         ConfigurationError: several fit, or no module can be loaded.
         DeviceNotFoundError: none fits; the message names those that are there.
     """
+    # SoftHSM also shows a token without its label or flags while another process writes them.
+    return patiently(lambda: _found(uri, deadline), DeviceNotFoundError)
+
+
+def _found(uri: TokenUri, deadline: Deadline) -> tuple[Module, pkcs11.Token]:
     present, faults = _search(uri, deadline)
     fit = [(module, token) for module, token in present if _fits(uri, module, token)]
     if len(fit) == 1:

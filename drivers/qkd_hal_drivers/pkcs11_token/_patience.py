@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pkcs11
-
 __all__ = ["patiently"]
 
 T = TypeVar("T")
@@ -19,7 +17,7 @@ _RETRIES = 10
 _PAUSE_SECONDS = 0.02
 
 
-def patiently(action: Callable[[], T], passing: type[pkcs11.PKCS11Error]) -> T:
+def patiently(action: Callable[[], T], passing: type[Exception]) -> T:
     """Return ``action()``, tried again a few times if it raises *passing*."""
     for _ in range(_RETRIES):
         with suppress(passing):

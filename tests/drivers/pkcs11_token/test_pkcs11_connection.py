@@ -28,7 +28,7 @@ from qkd_hal.errors import (
     UnsupportedError,
 )
 from qkd_hal.sources import Deadline
-from qkd_hal_drivers.pkcs11_token import _library
+from qkd_hal_drivers.pkcs11_token import _find, _library
 from qkd_hal_drivers.pkcs11_token._errors import translated
 from qkd_hal_drivers.pkcs11_token._library import load
 from tests.drivers.pkcs11_token.conftest import MODULE
@@ -87,6 +87,15 @@ def test_a_token_that_is_not_there_lets_those_that_are_be_named(filled: TokenPai
         pass
     assert "token=alice" in str(caught.value)
     assert "token=bob" in str(caught.value)
+
+
+def test_a_token_that_another_process_writes_to_is_looked_for_again(
+    filled: TokenPair, mocker: MockerFixture
+) -> None:
+    looked = mocker.patch.object(_find, "_initialised", side_effect=[False, False, *[True] * 90])
+    with open_device(filled.url("alice")) as device:
+        assert device.info
+    assert looked.call_count > 2
 
 
 def test_a_uri_that_fits_two_tokens_is_refused(filled: TokenPair) -> None:

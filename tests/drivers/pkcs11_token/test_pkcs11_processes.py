@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -98,13 +99,16 @@ def tell(process: subprocess.Popen[str], asked: object) -> None:
 
 def race(url: str, work: str, asked: object, environment: dict[str, str]) -> list[list[str]]:
     """Return what each of the racers got."""
-    racers = [child(url, work, environment) for _ in range(RACERS)]
-    assert [line_of(racer) for racer in racers] == ["open"] * RACERS
-    for racer in racers:
-        tell(racer, asked)
-    got = [json.loads(racer.communicate(timeout=60)[0]) for racer in racers]
-    assert [racer.returncode for racer in racers] == [0] * RACERS
-    return got
+    with ExitStack() as stack:
+        racers = [stack.enter_context(child(url, work, environment)) for _ in range(RACERS)]
+        for racer in racers:
+            stack.callback(racer.kill)
+        assert [line_of(racer) for racer in racers] == ["open"] * RACERS
+        for racer in racers:
+            tell(racer, asked)
+        got = [json.loads(racer.communicate(timeout=60)[0]) for racer in racers]
+        assert [racer.returncode for racer in racers] == [0] * RACERS
+        return got
 
 
 def killed_after(url: str, work: str, asked: object, environment: dict[str, str]) -> KeyId:
