@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
     from qkd_hal.sources import EntropySource
 
-__all__ = ["pack_bits", "pack_gaps", "random_bits", "random_bytes", "unpack_bits", "unpack_gaps"]
-
-_MAX_GAP_BYTES = 5  # gaps up to 2^35 pulses: half a minute of darkness at 1 GHz
+__all__ = ["pack_bits", "random_bits", "random_bytes", "unpack_bits"]
 
 
 def pack_bits(bits: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
@@ -35,40 +33,6 @@ def unpack_bits(packed: bytes, count: int) -> NDArray[np.uint8]:
     if bits[count:].any():
         raise ProtocolError("bits beyond the end of a bit array")
     return bits[:count]
-
-
-def pack_gaps(pulses: NDArray[np.int64], first: int) -> bytes:
-    """Code strictly rising pulse numbers >= *first* as gaps, seven bits to a byte (LEB128)."""
-    gaps = np.diff(pulses, prepend=np.int64(first - 1)) - 1
-    shifts = 7 * np.arange(_MAX_GAP_BYTES)
-    digits = gaps[:, None] >> shifts
-    used = digits > 0
-    used[:, 0] = True
-    more = np.zeros_like(used)
-    more[:, :-1] = used[:, 1:]
-    coded: NDArray[np.uint8] = ((digits & 0x7F) | (more.astype(np.int64) << 7)).astype(np.uint8)
-    return coded[used].tobytes()
-
-
-def unpack_gaps(coded: bytes, count: int, first: int) -> NDArray[np.int64]:
-    """Read *count* pulse numbers, strictly rising from *first*.
-
-    Raises:
-        ProtocolError: another count, an unfinished, overlong or padded number.
-    """
-    octets = np.frombuffer(coded, np.uint8)
-    ends = np.flatnonzero(octets < 0x80)
-    if len(ends) != count or (len(octets) and octets[-1] >= 0x80):
-        raise ProtocolError(f"coded gaps do not hold {count} numbers")
-    starts = np.concatenate(([0], ends[:-1] + 1))[:count]
-    sizes = ends - starts + 1
-    if count and (sizes.max() > _MAX_GAP_BYTES or (octets[ends][sizes > 1] == 0).any()):
-        raise ProtocolError("a coded gap is overlong")
-    gaps = np.zeros(count, np.int64)
-    for digit in range(_MAX_GAP_BYTES):
-        has = np.flatnonzero(sizes > digit)
-        gaps[has] |= (octets[starts[has] + digit] & 0x7F).astype(np.int64) << (7 * digit)
-    return np.cumsum(gaps + 1) + (first - 1)
 
 
 def random_bytes(entropy: EntropySource, size: int) -> bytes:

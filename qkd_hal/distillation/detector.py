@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qkd_hal.distillation.bits import pack_bits, pack_gaps, unpack_bits
+from qkd_hal.distillation.bits import pack_bits, unpack_bits
 from qkd_hal.distillation.block import Block, Stage
+from qkd_hal.distillation.detection_codec import pack_pattern, pack_pulses, unpack_pattern
 from qkd_hal.distillation.estimation import check_qber, estimate
 from qkd_hal.distillation.messages import (
     Corrected,
@@ -71,8 +72,8 @@ class DetectorBlock(Block):
         """Announce which pulses clicked."""
         self.stage = Stage.RUNNING
         batch = self._batch
-        gaps = pack_gaps(batch.pulses, batch.first_pulse)
-        bases = pack_bits(batch.bases)
+        gaps = pack_pulses(batch.pulses, batch.first_pulse)
+        bases = pack_pattern(batch.bases)
         ends = (batch.first_pulse, batch.end_pulse)
         self.say(Detections(self.number, *ends, len(batch.pulses), gaps, bases))
         self.await_next(Sift, self._on_sift)
@@ -90,7 +91,8 @@ class DetectorBlock(Block):
 
     def _on_sift(self, message: Sift, raw: bytes) -> list[Event]:
         batch = self._batch
-        matches = np.flatnonzero(unpack_bits(message.matches, len(batch.pulses)))
+        bases = unpack_pattern(message.bases, len(batch.pulses))
+        matches = np.flatnonzero(bases == batch.bases)
         levels = self._levels(message, len(matches))
         self._sifted = sift(batch.bits[matches], batch.bases[matches], levels)
         self.guard(self._sifted)
@@ -108,8 +110,8 @@ class DetectorBlock(Block):
         return []
 
     def _levels(self, message: Sift, count: int) -> NDArray[np.uint8]:
-        low = unpack_bits(message.intensities_low, count)
-        levels = low + 2 * unpack_bits(message.intensities_high, count)
+        low = unpack_pattern(message.intensities_low, count)
+        levels = low + 2 * unpack_pattern(message.intensities_high, count)
         if (levels >= self.parameters.levels).any():
             raise ProtocolError("the emitter names an intensity that it does not have")
         return levels

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qkd_hal.distillation.bits import pack_bits, random_bits, random_bytes, unpack_bits, unpack_gaps
+from qkd_hal.distillation.bits import pack_bits, random_bits, random_bytes, unpack_bits
 from qkd_hal.distillation.block import Block, Stage
+from qkd_hal.distillation.detection_codec import pack_pattern, unpack_pattern, unpack_pulses
 from qkd_hal.distillation.estimation import estimate
 from qkd_hal.distillation.events import BlockConfirmed, BlockDropped, FramesReleased
 from qkd_hal.distillation.messages import (
@@ -78,7 +79,7 @@ class EmitterBlock(Block):
 
     def _on_detections(self, message: Detections, raw: bytes) -> list[Event]:
         pulses = self._pulses(message)
-        bases = unpack_bits(message.bases, len(pulses))
+        bases = unpack_pattern(message.bases, len(pulses))
         self.heard(raw)
         self.stage = Stage.RUNNING
         # From here on these pulses are spent, whatever becomes of the block: their bases
@@ -98,10 +99,8 @@ class EmitterBlock(Block):
             raise ProtocolError(f"a block of {message.count} detections was not agreed on")
         if not self._first_pulse <= message.first_pulse < message.end_pulse <= self._log.end:
             raise ProtocolError("the detector names pulses that were used or never sent")
-        pulses = unpack_gaps(message.gaps, message.count, message.first_pulse)
-        if pulses[-1] >= message.end_pulse:
-            raise ProtocolError("a detection lies outside its block")
-        return pulses
+        block = message.first_pulse, message.end_pulse
+        return unpack_pulses(message.gaps, message.count, *block)
 
     def _sift(
         self,
@@ -117,9 +116,9 @@ class EmitterBlock(Block):
         self.say(
             Sift(
                 self._seed,
-                pack_bits(matches),
-                pack_bits(levels % 2 == 1),
-                pack_bits(levels > 1),
+                pack_pattern(bases),
+                pack_pattern(levels % 2 == 1),
+                pack_pattern(levels > 1),
                 pack_bits(self._sifted.test_bits),
                 np.array(self._unconfirmed, ">u8").tobytes(),
             )

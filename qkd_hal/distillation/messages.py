@@ -2,7 +2,8 @@
 
 A frame is version (1 byte), kind (1), session (8), sequence (4), then the message's fields
 in order, big-endian, blobs with a 4-byte length. Counts inside blobs are checked where
-their meaning is known, in :mod:`~qkd_hal.distillation.bits` and the block machines.
+their meaning is known, in :mod:`~qkd_hal.distillation.bits`,
+:mod:`~qkd_hal.distillation.detection_codec` and the block machines.
 """
 
 from __future__ import annotations
@@ -94,14 +95,14 @@ class Detections:
 
 @dataclass(frozen=True, slots=True)
 class Sift:
-    """Emitter: which bases match; of those the intensities (two bit planes) and test bits.
+    """Emitter: its bases; where they match, the intensities (two bit planes) and test bits.
 
     ``unconfirmed``: its stored blocks whose fate at the detector it does not know (8 bytes
     each). ``seed`` starts the public shuffles of reconciliation.
     """
 
     seed: Octets16
-    matches: Blob
+    bases: Blob
     intensities_low: Blob
     intensities_high: Blob
     test_bits: Blob

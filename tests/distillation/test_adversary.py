@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qkd_hal.distillation.bits import pack_bits, pack_gaps, unpack_bits
+from qkd_hal.distillation.bits import pack_bits
+from qkd_hal.distillation.detection_codec import pack_pattern, pack_pulses, unpack_pattern
 from qkd_hal.distillation.messages import (
     Abort,
     Corrected,
@@ -197,6 +198,12 @@ def flipped(blob: bytes, bit: int = 0) -> bytes:
     return bytes(raw)
 
 
+def rebased(message: Detections) -> Detections:
+    bases = unpack_pattern(message.bases, message.count)
+    bases[0] ^= 1
+    return replace(message, bases=pack_pattern(bases))
+
+
 CHANGES: list[tuple[type[Message], str]] = [
     (Detections, "bases"),
     (Sift, "seed"),
@@ -218,6 +225,8 @@ def test_a_changed_bit_anywhere_gives_no_key(
     pair = make_pair()
 
     def change(message: Message) -> Message:
+        if isinstance(message, Detections):
+            return rebased(message)
         changed: Any = {field: flipped(getattr(message, field))}
         return replace(message, **changed)
 
@@ -505,7 +514,7 @@ def test_pulses_are_spent_by_an_aborted_block_too(make_pair: MakePair) -> None:
         lambda d: replace(d, count=d.count - 1),
         lambda d: replace(d, end_pulse=d.end_pulse + 10**6),
         lambda d: replace(d, end_pulse=d.first_pulse),
-        lambda d: replace(d, gaps=pack_gaps(np.arange(d.count) + d.end_pulse, 0)),
+        lambda d: replace(d, gaps=pack_pulses(np.arange(d.count) + d.end_pulse, 0)),
         lambda d: replace(d, count=800, gaps=bytes(800), bases=bytes(100)),
     ],
 )
@@ -528,7 +537,7 @@ def test_impossible_detections_spend_nothing(
         (Sift, lambda m: replace(m, intensities_high=flipped(m.intensities_high))),
         (Sift, lambda m: replace(m, unconfirmed=bytes(7))),
         (Sift, lambda m: replace(m, unconfirmed=bytes(8 * 17))),
-        (Sift, lambda m: replace(m, matches=m.matches[:-1])),
+        (Sift, lambda m: replace(m, bases=m.bases[:-1])),
         (ParityReply, lambda m: replace(m, count=m.count + 1)),
         (Verify, lambda m: replace(m, toeplitz_seed=m.toeplitz_seed + b"\0")),
         (Corrected, lambda _: Abort(b"qber")),
@@ -657,15 +666,16 @@ def test_a_key_cut_down_to_one_bit_ends_the_block(make_pair: MakePair) -> None:
         frame = decode(raw)
         message = frame.message
         if isinstance(message, Detections):
-            bases.append(unpack_bits(message.bases, message.count))
+            bases.append(unpack_pattern(message.bases, message.count))
         if not isinstance(message, Sift):
             return [] if isinstance(message, Estimate) else [raw]
-        matches = np.zeros(len(bases[0]), np.uint8)
+        theirs = 1 - bases[0]
         pulses = [int(np.flatnonzero(bases[0] == basis)[0]) for basis in (0, 1)]
-        matches[pulses] = 1
+        theirs[pulses] = bases[0][pulses]
+        none = pack_pattern(np.zeros(2, np.uint8))
         tested = pair.detector.engine._block._batch.bits[pulses[1] :][:1]  # type: ignore[union-attr]
         forged = Sift(
-            message.seed, pack_bits(matches), b"\0", b"\0", pack_bits(tested), message.unconfirmed
+            message.seed, pack_pattern(theirs), none, none, pack_bits(tested), message.unconfirmed
         )
         return [encode(replace(frame, message=forged))]
 
