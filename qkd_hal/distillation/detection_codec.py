@@ -6,7 +6,7 @@ such code is 0.03 to 0.12 bits per click above the entropy. The parameter is the
 gaps at hand, so drift and rates need not be agreed on; the parts stand apart, so that numpy
 codes each in one go. With k = 8 a + b, for n gaps::
 
-    1                 k, the smallest that gives the shortest code
+    1                 k, the smallest that gives the shortest code, padding apart
     a * n             low a bytes of each gap, little-endian
     b * ceil(n / 8)   next b bits: a bit plane for each, lowest first
     rest              unary: of each gap, gap >> k zero bits and a one; zeros to a whole byte
@@ -45,7 +45,7 @@ def pack_pulses(pulses: NDArray[np.int64], first: int) -> bytes:
 def unpack_pulses(coded: bytes, count: int, first: int, end: int) -> NDArray[np.int64]:
     """Read *count* pulse numbers, strictly rising, all in ``[first, end)``.
 
-    Takes memory for about ten times *coded*, however large *count* is.
+    Takes no memory for a *count* that *coded* cannot hold.
 
     Raises:
         ProtocolError: anything but the one code of such a list.
@@ -70,8 +70,8 @@ def pack_pattern(symbols: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
     """Code 0/1 values as the places of the rarer one.
 
     Layout: 1 byte, the symbol that is listed (1 where both occur as often); 4 bytes, how
-    often, big-endian; its places as pulse numbers from 0. Never longer than the plain bits by
-    more than the header and the parameter.
+    often, big-endian; its places as pulse numbers from 0. At worst a dozen bytes longer than
+    the plain bits.
     """
     rarer = int(2 * np.count_nonzero(symbols) <= len(symbols))
     places = np.flatnonzero(symbols == rarer)
