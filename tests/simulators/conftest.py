@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from qkd_hal_simulators.modem.block_store import BlockStore
@@ -16,6 +17,8 @@ from qkd_hal_simulators.modem.pad_store import PadStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 SECRET = hashlib.shake_256(b"an initial secret").digest(512)
 
@@ -62,3 +65,52 @@ def open_store(tmp_path: Path) -> Iterator[Callable[..., OpenStore]]:
 def store(open_store: Callable[..., OpenStore]) -> OpenStore:
     """A store opened for the first time."""
     return open_store()
+
+
+@pytest.fixture
+def chi_square_fits() -> Callable[[NDArray[np.int64], NDArray[np.float64]], bool]:
+    """Whether counts fit what is expected of each, by a chi-square test at p = 1e-4."""
+
+    def fits(counts: NDArray[np.int64], expected: NDArray[np.float64]) -> bool:
+        counts, expected = _pooled(counts, expected)
+        chi_square = float(((counts - expected) ** 2 / expected).sum())
+        return chi_square <= _largest_chi_square(counts.size - 1)
+
+    return fits
+
+
+@pytest.fixture
+def chi_square_agrees() -> Callable[[NDArray[np.int64], NDArray[np.int64]], bool]:
+    """Whether two rows of counts come from one distribution, at p = 1e-4."""
+
+    def agrees(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
+        rows = np.array([one, other])
+        rows = rows[:, rows.sum(axis=0) >= 2 * _FEWEST]
+        expected = rows.sum(axis=1, keepdims=True) * rows.sum(axis=0) / rows.sum()
+        chi_square = float(((rows - expected) ** 2 / expected).sum())
+        return chi_square <= _largest_chi_square(rows.shape[1] - 1)
+
+    return agrees
+
+
+_FEWEST = 5.0  # expected counts below this make chi-square's approximation poor
+
+
+def _pooled(
+    counts: NDArray[np.int64], expected: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Join the cells of which too few are expected."""
+    many = expected >= _FEWEST
+    rest = expected[~many].sum()
+    if rest < _FEWEST:
+        assert abs(counts[~many].sum() - rest) <= 20
+        return counts[many], expected[many]
+    return np.append(counts[many], counts[~many].sum()), np.append(expected[many], rest)
+
+
+def _largest_chi_square(freedom: int) -> float:
+    """Return the quantile at 1 - 1e-4, by Wilson and Hilferty's cube (1931)."""
+    if not freedom:
+        return 1e-9
+    spread = 2 / (9 * freedom)
+    return float(freedom * (1 - spread + 3.719 * spread**0.5) ** 3)

@@ -28,16 +28,20 @@ MAX_INTENSITIES = 3  # what a cell byte holds with 16 photon numbers
 
 @dataclass(frozen=True, slots=True)
 class WeakCoherentPulses:
-    """Poissonian photon numbers; the *intensities* are mean photon numbers per pulse."""
+    """Photon numbers of laser pulses; the *intensities* are their means, one to three.
+
+    *noise*: standard deviation of a pulse's true intensity, as a share of the nominal one.
+    Each pulse's is drawn anew from a gamma distribution, which keeps it positive.
+    """
 
     intensities: tuple[float, ...]
     probabilities: tuple[float, ...]
+    noise: float = 0.0
 
     def photon_numbers(self) -> NDArray[np.float64]:
         """Return P(photons, intensity); the tail above 15 photons counts as 15."""
-        counts = range(MAX_PHOTONS)
         table = [
-            [p * math.exp(-mu) * mu**n / math.factorial(n) for n in counts]
+            [p * chance for chance in _photon_chances(mu, self.noise**2)]
             for mu, p in zip(self.intensities, self.probabilities, strict=True)
         ]
         rows = [[*row, p - sum(row)] for row, p in zip(table, self.probabilities, strict=True)]
@@ -81,6 +85,19 @@ class LightSource:
         cells = self._sampler.draw(self._rng, count)
         lit = np.flatnonzero(cells >= 4 * self.intensities)
         return cells, PhotonFrame(first_pulse, count, lit, self._states[cells[lit]])
+
+
+def _photon_chances(mean: float, variance: float) -> list[float]:
+    """Return P(0) ... P(14) of a Poisson variable whose mean is gamma-distributed.
+
+    That is a negative binomial; the recursion holds at *variance* 0, Poisson's case, too.
+    """
+    spread = math.log1p(mean * variance) / variance if variance else mean
+    chances = [math.exp(-spread)]
+    for n in range(MAX_PHOTONS - 1):
+        ratio = mean * (1 + n * variance) / ((1 + mean * variance) * (n + 1))
+        chances.append(chances[-1] * ratio)
+    return chances
 
 
 def _cell_probabilities(numbers: NDArray[np.float64], key_basis: float) -> Sequence[float]:
