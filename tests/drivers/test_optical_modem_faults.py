@@ -158,6 +158,17 @@ def test_a_lost_fetch_reply_is_repeated_at_the_same_offset(
     assert fetch(driver, slot, 16) + fetch(driver, slot, 16) == modem.key_of(slot.handle)
 
 
+def test_a_reply_that_runs_ahead_cannot_guess_the_next_number(
+    driver: OpticalModemDriver, modem: MockModem
+) -> None:
+    for _ in range(8):
+        driver.status(Deadline(LONG))
+    numbers = [request["n"] for request in modem.requests]
+    gaps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
+    assert min(gaps) > 1 << 10
+    assert len(set(gaps)) == len(gaps)
+
+
 def test_a_late_reply_is_not_taken_for_the_next_one(
     driver: OpticalModemDriver, modem: MockModem
 ) -> None:

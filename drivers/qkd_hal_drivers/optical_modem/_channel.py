@@ -6,6 +6,7 @@ A ZeroMQ socket belongs to one thread at a time. The lock gives it to the hook t
 
 from __future__ import annotations
 
+import secrets
 import threading
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ __all__ = ["ModemChannel"]
 
 _SLICE_MS = 50  # how long close() may wait for a blocked hook
 _MAX_MESSAGE = 1 << 20  # a reply to the largest reserve is below 64 KiB, key bytes too
+_GAP = 1 << 32  # between request numbers, which an answer that runs ahead cannot guess
 _MAX_UNSENT = 16  # requests that timed out before the modem took them; honest ones wait alone
 _IDLE_SECONDS = 5  # before the first probe
 _PROBES = 3  # one a second; unanswered, a modem that vanished without a word is given up
@@ -75,7 +77,7 @@ class ModemChannel:
         """
         with self._lock:
             self._require_open()
-            self._number += 1
+            self._number += 1 + secrets.randbelow(_GAP)
             self._send(encode_request(self._number, operation, arguments))
             while True:
                 reply, parts = self._next_reply(deadline, operation)
