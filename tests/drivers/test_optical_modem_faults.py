@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -164,7 +165,7 @@ def test_a_reply_that_runs_ahead_cannot_guess_the_next_number(
     for _ in range(8):
         driver.status(Deadline(LONG))
     numbers = [request["n"] for request in modem.requests]
-    gaps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(numbers)]
     assert min(gaps) > 1 << 10
     assert len(set(gaps)) == len(gaps)
 
