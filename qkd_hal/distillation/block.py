@@ -53,6 +53,8 @@ class Stage(Enum):
 
     IDLE = "idle"  # nothing was said yet
     RUNNING = "running"
+    VERIFIED = "verified"  # detector: the keys agree; the tag waits for those of older blocks
+    SEALED = "sealed"  # detector: the tag is out
     DISTILLED = "distilled"  # the key is out, the host is storing it
     CLOSED = "closed"  # stored here; what is left is telling the peer
 

@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from qkd_hal.distillation.sifting import Sifted
     from qkd_hal.sources import DetectionBatch
 
-__all__ = ["MAX_UNCONFIRMED", "DetectorBlock"]
+__all__ = ["MAX_IN_FLIGHT", "MAX_UNCONFIRMED", "DetectorBlock"]
 
-MAX_UNCONFIRMED = 16  # honest emitters have one: the next block settles it
+MAX_IN_FLIGHT = 32  # blocks at once; what one takes in memory is in docs/distillation.md
+MAX_UNCONFIRMED = 2 * MAX_IN_FLIGHT  # honest emitters have a window's: the next tag settles them
 
 
 class DetectorBlock(Block):
@@ -75,7 +76,7 @@ class DetectorBlock(Block):
         gaps = pack_pulses(batch.pulses, batch.first_pulse)
         bases = pack_pattern(batch.bases)
         ends = (batch.first_pulse, batch.end_pulse)
-        self.say(Detections(self.number, *ends, len(batch.pulses), gaps, bases))
+        self.say(Detections(*ends, len(batch.pulses), gaps, bases))
         self.await_next(Sift, self._on_sift)
 
     def wipe(self) -> None:
@@ -153,10 +154,20 @@ class DetectorBlock(Block):
         verify(stages.verification.hash(key, message.hash_seed), message.hash)
         size = stages.amplification.seed_bits(len(key), self._length)
         self._matrix = unpack_bits(message.toeplitz_seed, size)
+        self.stage = Stage.VERIFIED
+        self.await_nothing()
+        return []
+
+    def seal(self) -> None:
+        """Authenticate the discussion; the keys agree.
+
+        Raises:
+            PadExhaustedError: there is no mask for the tag.
+        """
         sealed = self._transcript.seal()
         self.say(Tag(*sealed.position, sealed.tag))
+        self.stage = Stage.SEALED
         self.await_next(Tag, self._on_tag)
-        return []
 
     def _on_tag(self, message: Tag, raw: bytes) -> list[Event]:
         self.check_tag(message, raw)

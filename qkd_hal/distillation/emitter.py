@@ -93,8 +93,6 @@ class EmitterBlock(Block):
         return [FramesReleased(message.end_pulse)]
 
     def _pulses(self, message: Detections) -> NDArray[np.int64]:
-        if message.block != self.number:
-            raise ProtocolError(f"the detector starts block {message.block}, not {self.number}")
         if message.count != self.parameters.detections_per_block:
             raise ProtocolError(f"a block of {message.count} detections was not agreed on")
         if not self._first_pulse <= message.first_pulse < message.end_pulse <= self._log.end:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qkd_hal.distillation.messages import NO_SESSION, Frame, encode
+from qkd_hal.distillation.messages import NO_SESSION, WHOLE_SESSION, Frame, encode
 from qkd_hal.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -28,11 +28,11 @@ class Framing:
 
     def hello(self, hello: Hello) -> None:
         """Queue a HELLO, which belongs to no session."""
-        self._outgoing.append(encode(Frame(NO_SESSION, 0, hello)))
+        self._outgoing.append(encode(Frame(NO_SESSION, 0, WHOLE_SESSION, hello)))
 
-    def send(self, message: Message) -> bytes:
-        """Queue *message*; return the bytes of its frame."""
-        raw = encode(Frame(self._session, self._sent, message))
+    def send(self, block: int, message: Message) -> bytes:
+        """Queue *message* about *block*; return the bytes of its frame."""
+        raw = encode(Frame(self._session, self._sent, block, message))
         self._sent += 1
         self._outgoing.append(raw)
         return raw

@@ -35,8 +35,11 @@ class Role(Enum):
 class Handshake:
     """This end's HELLO, and the peer's once it has echoed ours."""
 
-    def __init__(self, role: Role, digest: bytes, entropy: EntropySource) -> None:
+    def __init__(
+        self, role: Role, digest: bytes, entropy: EntropySource, *, in_flight: int
+    ) -> None:
         self._role = role
+        self._in_flight = in_flight
         self._digest = digest
         self._entropy = entropy
         self._mine: Hello | None = None
@@ -56,7 +59,7 @@ class Handshake:
     def open(self, next_block: int, first_pulse: int, accepted: PadPosition) -> Hello:
         """Begin anew, with a fresh nonce. *accepted*: the last mask of the peer's."""
         nonce = random_bytes(self._entropy, 16)
-        known = self._role.value, next_block, first_pulse, *accepted
+        known = self._role.value, self._in_flight, next_block, first_pulse, *accepted
         self._mine = Hello(*known, nonce, self._digest, _NOBODY)
         self._peer = None
         return self._mine
@@ -65,7 +68,7 @@ class Handshake:
         """Refuse a peer that cannot work with us.
 
         Raises:
-            ProtocolError: it has our role, or other parameters.
+            ProtocolError: it has our role, other parameters, or impossible numbers.
         """
         if hello.role == self._role.value:
             raise ProtocolError(
@@ -74,6 +77,8 @@ class Handshake:
             )
         if hello.role not in {role.value for role in Role}:
             raise ProtocolError(f"the peer has the unknown role {hello.role}")
+        if not hello.in_flight:
+            raise ProtocolError("the peer cannot bear a single block in flight")
         if hello.next_block > MAX_BLOCK:
             raise ProtocolError(f"the peer's next block is {hello.next_block}: out of numbers")
         if hello.parameters != self._digest:
@@ -113,6 +118,12 @@ class Handshake:
         assert self._mine is not None  # noqa: S101
         assert self._peer is not None  # noqa: S101
         return max(self._mine.next_block, self._peer.next_block)
+
+    @property
+    def in_flight(self) -> int:
+        """How many blocks at once both ends can bear."""
+        assert self._peer is not None  # noqa: S101
+        return min(self._in_flight, self._peer.in_flight)
 
     @property
     def context(self) -> bytes:

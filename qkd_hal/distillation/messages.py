@@ -1,8 +1,8 @@
 """What the two ends say to each other: frames, messages, and one strict parser.
 
-A frame is version (1 byte), kind (1), session (8), sequence (4), then the message's fields
-in order, big-endian, blobs with a 4-byte length. Counts inside blobs are checked where
-their meaning is known, in :mod:`~qkd_hal.distillation.bits`,
+A frame is version (1 byte), kind (1), session (8), sequence (4), the block that it is about
+(8), then the message's fields in order, big-endian, blobs with a 4-byte length. Counts inside
+blobs are checked where their meaning is known, in :mod:`~qkd_hal.distillation.bits`,
 :mod:`~qkd_hal.distillation.detection_codec` and the block machines.
 """
 
@@ -16,6 +16,7 @@ from qkd_hal.errors import ProtocolError
 
 __all__ = [
     "NO_SESSION",
+    "WHOLE_SESSION",
     "Abort",
     "Corrected",
     "Detections",
@@ -33,11 +34,13 @@ __all__ = [
     "encode",
 ]
 
-VERSION = 1
+VERSION = 2
 NO_SESSION = bytes(8)  # of a HELLO, which makes the session
 MAX_NUMBER = (1 << 62) - 1  # pulses and blocks: sums of two still fit int64
 
-_HEADER = struct.Struct(">BB8sI")
+WHOLE_SESSION = MAX_NUMBER  # in place of a block: the message is about all of them
+
+_HEADER = struct.Struct(">BB8sIQ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,11 @@ class Hello:
     """Opens a session. ``echo`` is the peer's nonce, or zeros before it is known.
 
     ``segment`` and ``offset``: the last mask of the peer's that this end accepted.
+    ``in_flight``: how many blocks at once this end can bear.
     """
 
     role: U8
+    in_flight: U8
     next_block: U62
     first_pulse: U62
     segment: U62
@@ -78,14 +83,13 @@ class Hello:
     @property
     def core(self) -> bytes:
         """The fields that the transcript of every block begins with."""
-        return encode(Frame(NO_SESSION, 0, self))[_HEADER.size : -16]
+        return encode(Frame(NO_SESSION, 0, WHOLE_SESSION, self))[_HEADER.size : -16]
 
 
 @dataclass(frozen=True, slots=True)
 class Detections:
     """Detector: which pulses of ``[first_pulse, end_pulse)`` clicked, and in which bases."""
 
-    block: U62
     first_pulse: U62
     end_pulse: U62
     count: U32
@@ -166,7 +170,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """Either: this session is over; ``reason`` is the code of the error tree."""
+    """Either: the frame's block, or the session, is over; ``reason`` is an error's code."""
 
     reason: Blob
 
@@ -199,17 +203,19 @@ _LAYOUT = {
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A message with the session it belongs to and its place in the sender's sequence."""
+    """A message, its session, its place in the sender's sequence, and its block."""
 
     session: bytes
     sequence: int
+    block: int
     message: Message
 
 
 def encode(frame: Frame) -> bytes:
     """Return the frame's bytes."""
     kind = type(frame.message)
-    parts = [_HEADER.pack(VERSION, _NUMBER_OF[kind], frame.session, frame.sequence)]
+    head = frame.session, frame.sequence, frame.block
+    parts = [_HEADER.pack(VERSION, _NUMBER_OF[kind], *head)]
     for field, form in zip(fields(kind), _LAYOUT[kind], strict=True):
         parts.append(_encode_field(form, getattr(frame.message, field.name)))
     return b"".join(parts)
@@ -223,16 +229,18 @@ def decode(raw: bytes) -> Frame:
     """
     if len(raw) < _HEADER.size:
         raise ProtocolError("a message is shorter than its header")
-    version, number, session, sequence = _HEADER.unpack_from(raw)
+    version, number, session, sequence, block = _HEADER.unpack_from(raw)
     if version != VERSION:
         raise ProtocolError(f"message version {version}", cure=f"Both ends must speak {VERSION}")
     if not 1 <= number <= len(_KINDS):
         raise ProtocolError(f"unknown message kind {number}")
+    if block > MAX_NUMBER:
+        raise ProtocolError("a block number is out of range")
     kind = _KINDS[number - 1]
     reader = _Reader(raw, _HEADER.size)
     message = kind(*[reader.field(form) for form in _LAYOUT[kind]])
     reader.finish()
-    return Frame(session, sequence, message)
+    return Frame(session, sequence, block, message)
 
 
 def _encode_field(form: _Number | _Octets, value: int | bytes) -> bytes:

@@ -19,10 +19,15 @@ Feed :meth:`DistillationSession.receive` whole messages, send what
       STORED (tagged)                              -->             confirmed
 
 The emitter stores before its tag leaves, so a detector that sees the tag knows. When STORED
-is lost, the next block's authenticated transcript settles the old block's fate.
+is lost, the next session's first authenticated transcript settles the old block's fate.
+
+Up to ``max_in_flight`` blocks run at once, each with its own transcript, so that a long round
+trip costs no rate. The detector sends its tags in block order; all that follows, storing and
+confirming, keeps that order. A block that is found bad by itself (QBER, no secret bits, keys
+that differ) ends alone: each end says ABORT for it once, and what is still under way is ignored.
 
 Frames carry a session and a sequence number. Frames of other sessions and repeated frames
-are ignored; a gap ends the block. An adversary can stop the two ends from making key; it
+are ignored; a gap ends the session. An adversary can stop the two ends from making key; it
 cannot make them accept different ones, nor make a queue grow without end.
 """
 
@@ -30,12 +35,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qkd_hal.distillation.authentication import AuthenticationPad, MemoryPad, PadPosition
 from qkd_hal.distillation.block import Block, BlockTools, Stage
 from qkd_hal.distillation.detections import DetectionBuffer
-from qkd_hal.distillation.detector import DetectorBlock
+from qkd_hal.distillation.detector import MAX_IN_FLIGHT, MAX_UNCONFIRMED, DetectorBlock
 from qkd_hal.distillation.emitter import EmitterBlock
 from qkd_hal.distillation.events import (
     BlockAborted,
@@ -49,11 +55,20 @@ from qkd_hal.distillation.events import (
 )
 from qkd_hal.distillation.framing import Framing
 from qkd_hal.distillation.handshake import Handshake, Role
-from qkd_hal.distillation.messages import Abort, Hello, Message, decode
+from qkd_hal.distillation.messages import (
+    WHOLE_SESSION,
+    Abort,
+    Detections,
+    Frame,
+    Hello,
+    Tag,
+    decode,
+)
 from qkd_hal.distillation.parameters import DistillationParameters
 from qkd_hal.distillation.report import BlockReport
 from qkd_hal.distillation.sifting import EmissionLog, Emitted
 from qkd_hal.distillation.stages import Stages
+from qkd_hal.distillation.window import Window
 from qkd_hal.errors import (
     AuthenticationError,
     DistillationError,
@@ -73,6 +88,8 @@ if TYPE_CHECKING:
     from qkd_hal.sources import DetectionBatch, EntropySource
 
 __all__ = [
+    "DEFAULT_IN_FLIGHT",
+    "MAX_IN_FLIGHT",
     "AuthenticationPad",
     "BlockAborted",
     "BlockConfirmed",
@@ -92,6 +109,7 @@ __all__ = [
     "Waiting",
 ]
 
+DEFAULT_IN_FLIGHT = 8  # keeps the rate up to some 10 ms of round trip; see docs/distillation.md
 _MAX_REASON_BYTES = 32
 
 _REASONS: dict[str, type[DistillationError] | type[ProtocolError]] = {
@@ -105,6 +123,10 @@ _REASONS: dict[str, type[DistillationError] | type[ProtocolError]] = {
         VerificationError,
     )
 }
+
+
+_Failure = DistillationError | ProtocolError
+_OF_ONE_BLOCK = (QBERError, NoSecretKeyError, VerificationError)  # its neighbours may be good
 
 
 class Waiting(Enum):
@@ -127,8 +149,12 @@ class DistillationSession:
     *holds* (detector): tells whether this end ever stored a block durably, consumed or not;
     without it only *unconfirmed* and the blocks of this object are known.
     *stages*: the methods, the same at both ends; by default those of this package.
+    *max_in_flight*: blocks at once, 1 to 32; the smaller of both ends' counts. Each takes
+    memory, and a link needs about its round trips per block times their time, over the time
+    that a block takes to compute.
 
     Raises:
+        UsageError: *first_block* or *max_in_flight* is out of range.
         ConfigurationError: from *pad*, when the initial secret is missing or too short.
     """
 
@@ -143,9 +169,12 @@ class DistillationSession:
         unconfirmed: Iterable[int] = (),
         holds: Callable[[int], bool] | None = None,
         stages: Stages | None = None,
+        max_in_flight: int = DEFAULT_IN_FLIGHT,
     ) -> None:
         if not 0 <= first_block <= MAX_BLOCK:
             raise UsageError(f"block number {first_block} is out of range")
+        if not 1 <= max_in_flight <= MAX_IN_FLIGHT:
+            raise UsageError(f"{max_in_flight} blocks in flight: it is 1 to {MAX_IN_FLIGHT}")
         self.role = role
         self.parameters = parameters
         self._pad = pad
@@ -153,16 +182,16 @@ class DistillationSession:
         self._stages = stages = stages or Stages()
         self._next_block = first_block
         self._unconfirmed = sorted(unconfirmed)
-        self._known = set(self._unconfirmed)
+        self._known = list(self._unconfirmed)
         self._holds = holds or (lambda _: False)
-        self._handshake = Handshake(role, stages.digest(parameters.digest()), entropy)
+        digest = stages.digest(parameters.digest())
+        self._handshake = Handshake(role, digest, entropy, in_flight=max_in_flight)
         self._framing = Framing()
         self._log: EmissionLog | None = None
         self._first_pulse = 0
         self._detections = DetectionBuffer(parameters.detections_per_block)
-        self._block: Block | None = None
-        self._awaiting_storage: Block | None = None
-        self._number = first_block
+        self._window = Window()
+        self._storing: dict[int, Block] = {}
         self._paused = False
 
     def attach_emissions(self, log: EmissionLog) -> None:
@@ -170,9 +199,9 @@ class DistillationSession:
         self._log = log
 
     def add_detections(self, batch: DetectionBatch) -> None:
-        """Detector: add clicks; a block starts by itself once there are enough."""
+        """Detector: add clicks; blocks start by themselves once there are enough."""
         self._detections.add(batch)
-        self._start_block()
+        self._start_blocks()
 
     @property
     def paused(self) -> bool:
@@ -182,12 +211,17 @@ class DistillationSession:
     @paused.setter
     def paused(self, value: bool) -> None:
         self._paused = value
-        self._start_block()
+        self._start_blocks()
 
     @property
     def busy(self) -> bool:
         """True while a block is under way."""
-        return self._block is not None and self._block.stage is not Stage.IDLE
+        return not self._window.is_empty
+
+    @property
+    def wants_detections(self) -> bool:
+        """Detector: true while one more block could start, if only there were clicks for it."""
+        return self._can_start and not self._detections.ready
 
     @property
     def lost_detections(self) -> int:
@@ -196,10 +230,10 @@ class DistillationSession:
 
     @property
     def waiting_for(self) -> Waiting:
-        """What must come next."""
+        """What must come next: the peer's word before the host's, if both are due."""
         if not self._handshake.started:
             return Waiting.START
-        if self._awaiting_storage is not None:
+        if self._storing and not self._window.awaits_peer(self._storing):
             return Waiting.STORAGE
         if self._handshake.peer is None:
             return Waiting.HELLO
@@ -221,14 +255,19 @@ class DistillationSession:
         return [BlockConfirmed(number) for number in confirmed]
 
     def outgoing(self) -> list[bytes]:
-        """Return and forget the messages to send, in order."""
+        """Return and forget the messages to send, in order.
+
+        Call it after acting on the events: what they confirmed may serve for tags now.
+        """
+        if self._window.next_to_seal() is not None and self._pad.remaining:
+            self._seal()
         return self._framing.drain()
 
     def receive(self, message: bytes) -> list[Event]:
         """Take one whole message from the wire, whatever it holds.
 
-        Faults of the peer or the wire never raise: they end the block with
-        :class:`BlockAborted` and a fresh HELLO, or are ignored while no block is under way.
+        Faults of the peer or the wire never raise: they end the block, or all that are under
+        way, with :class:`BlockAborted` and a fresh HELLO, or are ignored while there is none.
         """
         try:
             return self._receive(message)
@@ -241,18 +280,27 @@ class DistillationSession:
         """Go on, now that the host has stored *block* durably.
 
         A block that was dropped or aborted meanwhile gives no event.
+
+        Raises:
+            UsageError: an earlier block is not stored yet.
         """
-        waiting = self._awaiting_storage
-        if waiting is None or waiting.number != block:
+        waiting = self._storing.get(block)
+        if waiting is None:
             return []
-        self._awaiting_storage = None
+        if block != min(self._storing):
+            raise UsageError(f"block {min(self._storing)} must be stored before block {block}")
+        del self._storing[block]
         self._next_block = max(self._next_block, block + 1)
         if self.role is Role.EMITTER:
-            return self._close_emitted(waiting)
-        return [BlockConfirmed(block), *self._close_detected(waiting)]
+            return self._close(waiting)
+        # The emitter asks after a window's blocks at most: older ones need no memory.
+        self._known = [*self._known[1 - MAX_UNCONFIRMED :], block]
+        events = [BlockConfirmed(block), *self._close_detected(waiting)]
+        self._start_blocks()
+        return events
 
     def abort(self, reason: str) -> list[Event]:
-        """Give up the running block, if any, and begin a new session: the host's time-out."""
+        """Give up all blocks under way and begin a new session: the host's time-out."""
         self._want_new_light()
         return self._restart(DistillationError(reason))
 
@@ -265,8 +313,11 @@ class DistillationSession:
         if self._handshake.peer is None or not self._framing.is_next(frame):
             return []
         if isinstance(frame.message, Abort):
-            return self._on_abort(frame.message)
-        return self._on_block_message(frame.message, raw)
+            events = self._on_abort(frame.block, frame.message)
+        else:
+            events = self._on_block_message(frame, raw)
+        self._start_blocks()
+        return [*events, *self._seal()]
 
     def _on_hello(self, hello: Hello) -> list[Event]:
         try:
@@ -279,7 +330,7 @@ class DistillationSession:
             return []
         if self._handshake.answers_us(hello):
             return self._synchronise(hello)
-        events = self._end_block(ProtocolError("the peer began a new session"))
+        events = self._end_session(ProtocolError("the peer began a new session"))
         if self._handshake.peer is not None:
             self._want_new_light()
             self._open_handshake()
@@ -309,10 +360,9 @@ class DistillationSession:
             self._framing.hello(self._handshake.answer(hello))
         self._handshake.finish(hello)
         self._framing.open(self._handshake.session)
-        self._number = self._handshake.first_block
+        self._window.open(self._handshake.in_flight, self._handshake.first_block)
         self._detections.discard(hello.first_pulse)
-        self._next_emitter_block()
-        self._start_block()
+        self._start_blocks()
         return [Synchronised(self._handshake.session.hex())]
 
     def _want_new_light(self) -> None:
@@ -325,76 +375,104 @@ class DistillationSession:
         accepted = self._pad.marks.last_accepted
         return self._handshake.open(self._next_block, self._first_pulse, accepted)
 
-    def _restart(self, error: DistillationError | ProtocolError) -> list[Event]:
-        """End the block, tell the peer why, and begin a new session."""
+    def _restart(self, error: _Failure) -> list[Event]:
+        """End all blocks, tell the peer why, and begin a new session."""
         if not self._handshake.started:
             return []
-        events = self._end_block(error)
+        events = self._end_session(error)
         if self._handshake.peer is not None:
-            self._framing.send(Abort(error.code.encode()))
+            self._framing.send(WHOLE_SESSION, Abort(error.code.encode()))
         self._framing.hello(self._open_handshake())
         return events
 
-    def _on_abort(self, message: Abort) -> list[Event]:
+    def _on_abort(self, number: int, message: Abort) -> list[Event]:
         kind = _REASONS.get(message.reason[:_MAX_REASON_BYTES].decode(errors="replace"))
         error = (kind or DistillationError)("the peer gave the block up")
-        events = self._end_block(error)
+        if number != WHOLE_SESSION:
+            return self._on_block_abort(number, error)
+        events = self._end_session(error)
         self._framing.hello(self._open_handshake())
         return events
 
-    def _on_block_message(self, message: Message, raw: bytes) -> list[Event]:
-        block = self._block
-        if block is None:
-            raise ProtocolError(f"a {type(message).__name__} message without a block")
-        events = block.receive(message, raw)
-        settled = {e.number for e in events if isinstance(e, BlockConfirmed | BlockDropped)}
-        self._unconfirmed = [n for n in self._unconfirmed if n not in settled]
-        if block.stage is Stage.DISTILLED:
-            self._awaiting_storage = block
-        elif block.number in settled:
-            self._finish_block(block)
-            self._next_emitter_block()
-        return events
+    def _on_block_abort(self, number: int, error: _Failure) -> list[Event]:
+        if self._window.agree_to_end(number):
+            return []
+        block = self._window.find(number)
+        if block is None or block.stage is not Stage.RUNNING:
+            raise ProtocolError("the peer gives up a block that passed its checks")
+        self._framing.send(number, Abort(error.code.encode()))
+        self._window.finish(block.number)
+        return self._end_block(block, error)
 
-    def _close_emitted(self, block: Block) -> list[Event]:
+    def _on_block_message(self, frame: Frame, raw: bytes) -> list[Event]:
+        block = self._block_of(frame)
+        if block is None:
+            return []  # it crossed our ABORT
+        if isinstance(frame.message, Tag):
+            self._window.check_turn(block)
+        try:
+            events = block.receive(frame.message, raw)
+        except _OF_ONE_BLOCK as error:
+            self._framing.send(block.number, Abort(error.code.encode()))
+            self._window.give_up(block)
+            return self._end_block(block, error)
+        self._spend(block)
+        if block.stage is Stage.DISTILLED:
+            self._storing[block.number] = block
+        return [event for event in events if self._settles(event)]
+
+    def _block_of(self, frame: Frame) -> Block | None:
+        window = self._window
+        new = isinstance(frame.message, Detections) and frame.block == window.next_number
+        if new and self._log is not None:
+            if not window.has_room:
+                raise ProtocolError("the detector opens more blocks than were agreed on")
+            tools = self._tools(frame.block)
+            block = EmitterBlock(
+                frame.block, tools, self._log, self._first_pulse, tuple(self._unconfirmed)
+            )
+            window.add(block)
+        return window.find(frame.block)
+
+    def _settles(self, event: Event) -> bool:
+        """Note what *event* settles; false if an earlier transcript has settled it."""
+        if not isinstance(event, BlockConfirmed | BlockDropped):
+            return True
+        if self._window.finish(event.number):
+            return True
+        known = event.number in self._unconfirmed
+        self._unconfirmed = [number for number in self._unconfirmed if number != event.number]
+        return known
+
+    def _close(self, block: Block) -> list[Event]:
         try:
             block.close()
         except DistillationError as error:
             return self._restart(error)
-        self._unconfirmed.append(block.number)
         return []
 
     def _close_detected(self, block: Block) -> list[Event]:
-        # Older blocks need no memory: the emitter settled them before it sealed this one.
-        self._known = {block.number}
-        if block is not self._block:
-            return []  # the session ended while the host stored: the next block tells
-        try:
-            block.close()
-        except DistillationError as error:
-            return self._restart(error)
-        self._finish_block(block)
-        self._start_block()
-        return []
+        if block not in self._window:
+            return []  # the session ended while the host stored: the next one tells
+        self._window.finish(block.number)
+        return self._close(block)
 
-    def _finish_block(self, block: Block) -> None:
-        self._spend(block)
-        self._block = None
-        self._number = block.number + 1
+    def _end_session(self, error: _Failure) -> list[Event]:
+        """Wipe all running blocks; what a host must forget is in the events."""
+        return [event for block in self._window.clear() for event in self._end_block(block, error)]
 
-    def _end_block(self, error: DistillationError | ProtocolError) -> list[Event]:
-        """Wipe the running block; what a host must forget is in the events."""
-        block, self._block = self._block, None
-        if block is None or block.stage is Stage.IDLE:
-            return []
+    def _end_block(self, block: Block, error: _Failure) -> list[Event]:
         self._spend(block)
         block.wipe()
-        if block.stage is Stage.CLOSED or self._survives(block):
+        if block.stage is Stage.CLOSED:
+            self._unconfirmed.append(block.number)
+            return []
+        if block.stage is Stage.IDLE or self._survives(block):
             return []
         if block.stage is Stage.DISTILLED:
             self._next_block = max(self._next_block, block.number)
         self._next_block += 1
-        self._awaiting_storage = None
+        self._storing.pop(block.number, None)
         aborted = BlockAborted(block.number, error, replace(block.report, aborted=error.code))
         dropped = [BlockDropped(block.number)] if block.stage is Stage.DISTILLED else []
         return [*dropped, aborted]
@@ -407,24 +485,41 @@ class DistillationSession:
         if isinstance(block, EmitterBlock):
             self._first_pulse = max(self._first_pulse, block.end_pulse)
 
-    def _next_emitter_block(self) -> None:
-        if self._log is not None and self.role is Role.EMITTER:
-            self._block = EmitterBlock(
-                self._number, self._tools(), self._log, self._first_pulse, self._unconfirmed
-            )
+    @property
+    def _can_start(self) -> bool:
+        ready = self.role is Role.DETECTOR and self._handshake.peer is not None
+        # While a block of an older session is being stored, _held() would not know it yet.
+        settled = all(block in self._window for block in self._storing.values())
+        return ready and settled and self._window.has_room and not self._paused
 
-    def _start_block(self) -> None:
-        ready = self._handshake.peer is not None and self._detections.ready
-        free = self._block is None and self._awaiting_storage is None
-        if self.role is Role.DETECTOR and ready and free and not self._paused:
-            block = DetectorBlock(self._number, self._tools(), self._detections.cut(), self._held)
-            self._block = block
+    def _start_blocks(self) -> None:
+        while self._can_start and self._detections.ready:
+            number = self._window.next_number
+            batch = self._detections.cut()
+            block = DetectorBlock(number, self._tools(number), batch, self._held)
+            self._window.add(block)
             block.start()
+
+    def _seal(self) -> list[Event]:
+        """Detector: send the tags of verified blocks, the oldest first.
+
+        A tag waits while the masks do not suffice for it and for every STORED that is due:
+        blocks on their way to the store will bring more.
+        """
+        try:
+            while (block := self._window.next_to_seal()) is not None:
+                owed = self._window.masks_owed
+                if owed and self._pad.remaining < owed + 2:
+                    break
+                block.seal()
+        except DistillationError as error:
+            return self._restart(error)
+        return []
 
     def _held(self, number: int) -> bool:
         return number in self._known or self._holds(number)
 
-    def _tools(self) -> BlockTools:
+    def _tools(self, number: int) -> BlockTools:
         context = self._handshake.context
-        send = self._framing.send
+        send = partial(self._framing.send, number)
         return BlockTools(self.parameters, self._stages, self._pad, self._entropy, context, send)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,6 +132,7 @@ class Host:
     events: list[Event] = field(default_factory=list)
     sent: list[bytes] = field(default_factory=list)
     stages: Stages = field(default_factory=Stages)
+    in_flight: int = 1
 
     def __post_init__(self) -> None:
         self.restart()
@@ -147,6 +150,7 @@ class Host:
             unconfirmed=list(self.pending),
             holds=self.ever.__contains__,
             stages=self.stages,
+            max_in_flight=self.in_flight,
         )
         if self.log is not None:
             self.log.begin()
@@ -184,6 +188,11 @@ class Host:
         self.act(self.engine.receive(message))
 
     @property
+    def block(self) -> Any:
+        """The oldest block that is under way, or None."""
+        return next(iter(self.engine._window), None)
+
+    @property
     def aborts(self) -> list[BlockAborted]:
         return [event for event in self.events if isinstance(event, BlockAborted)]
 
@@ -198,13 +207,20 @@ Tamper = Callable[[bool, bytes], list[bytes]]
 class Pair:
     """An emitter and a detector, joined by two queues that a test may tamper with."""
 
-    def __init__(self, parameters: DistillationParameters, qber: float = 0.02, seed: int = 1):
+    def __init__(
+        self,
+        parameters: DistillationParameters,
+        qber: float = 0.02,
+        seed: int = 1,
+        in_flight: int = 1,
+    ) -> None:
         self.channel = Channel(parameters, qber, seed)
         self.parameters = parameters
         emitter_pad = MemoryPad(SECRET, first=True)
         detector_pad = MemoryPad(SECRET, first=False)
-        self.emitter = Host(Role.EMITTER, parameters, emitter_pad, seed, self.channel)
-        self.detector = Host(Role.DETECTOR, parameters, detector_pad, seed + 1)
+        hosts = partial(Host, in_flight=in_flight)
+        self.emitter = hosts(Role.EMITTER, parameters, emitter_pad, seed, self.channel)
+        self.detector = hosts(Role.DETECTOR, parameters, detector_pad, seed + 1)
         self.tamper: Tamper = lambda _to_emitter, message: [message]
         self._queues: dict[bool, deque[bytes]] = {True: deque(), False: deque()}
 
@@ -257,10 +273,13 @@ class Pair:
 
 @pytest.fixture
 def make_pair() -> Callable[..., Pair]:
-    """Build a pair with small, fast blocks: ``make_pair(qber=0.01, seed=1, **settings)``."""
+    """Build a pair with small, fast blocks: ``make_pair(qber=0.01, seed=1, **settings)``.
 
-    def make(qber: float = 0.01, seed: int = 1, **settings: object) -> Pair:
-        return Pair(replace(SMALL, **settings), qber, seed)  # type: ignore[arg-type]
+    ``in_flight``: how many blocks may run at once.
+    """
+
+    def make(qber: float = 0.01, seed: int = 1, in_flight: int = 1, **settings: object) -> Pair:
+        return Pair(replace(SMALL, **settings), qber, seed, in_flight)  # type: ignore[arg-type]
 
     return make
 

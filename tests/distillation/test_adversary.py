@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from qkd_hal.distillation.bits import pack_bits
 from qkd_hal.distillation.detection_codec import pack_pattern, pack_pulses, unpack_pattern
 from qkd_hal.distillation.messages import (
+    WHOLE_SESSION,
     Abort,
     Corrected,
     Detections,
@@ -281,7 +282,7 @@ def test_keys_that_differ_after_reconciliation_are_refused(make_pair: MakePair) 
 
     def spoil(to_emitter: bool, raw: bytes) -> list[bytes]:
         if isinstance(decode(raw).message, Verify):
-            pair.detector.engine._block._sifted.key_bits[5] ^= 1  # type: ignore[union-attr]
+            pair.detector.block._sifted.key_bits[5] ^= 1
         return [raw]
 
     pair.tamper = spoil
@@ -380,7 +381,7 @@ def test_a_number_that_was_stored_and_dropped_does_not_come_back(make_pair: Make
     pair.detector.ever = set()
     pair.detector.restart()
     pair.run()
-    assert pair.emitter.engine._number == 43
+    assert pair.emitter.engine._window.next_number == 43
 
 
 def test_a_detector_without_a_mask_for_stored_keeps_the_block(make_pair: MakePair) -> None:
@@ -400,7 +401,7 @@ def test_a_block_message_to_an_idle_detector_begins_anew(make_pair: MakePair) ->
     pair = make_pair()
     pair.run()
     session = pair.detector.engine._handshake.session
-    pair.detector.receive(encode(Frame(session, 0, Corrected())))
+    pair.detector.receive(encode(Frame(session, 0, 0, Corrected())))
     sent = [decode(raw).message for raw in pair.detector.engine.outgoing()]
     assert [type(message) for message in sent] == [Abort, Hello]
     assert not pair.detector.aborts
@@ -495,8 +496,7 @@ def test_pulses_are_spent_by_an_aborted_block_too(make_pair: MakePair) -> None:
         if not isinstance(frame.message, Detections):
             return [raw]
         detections.append(frame.message)
-        old = replace(detections[0], block=frame.message.block)
-        return [encode(replace(frame, message=old))]
+        return [encode(replace(frame, message=detections[0]))]
 
     pair.tamper = again
     pair.run()
@@ -510,7 +510,6 @@ def test_pulses_are_spent_by_an_aborted_block_too(make_pair: MakePair) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda d: replace(d, block=d.block + 1),
         lambda d: replace(d, count=d.count - 1),
         lambda d: replace(d, end_pulse=d.end_pulse + 10**6),
         lambda d: replace(d, end_pulse=d.first_pulse),
@@ -540,7 +539,6 @@ def test_impossible_detections_spend_nothing(
         (Sift, lambda m: replace(m, bases=m.bases[:-1])),
         (ParityReply, lambda m: replace(m, count=m.count + 1)),
         (Verify, lambda m: replace(m, toeplitz_seed=m.toeplitz_seed + b"\0")),
-        (Corrected, lambda _: Abort(b"qber")),
     ],
 )
 def test_malformed_messages_end_the_block(
@@ -553,6 +551,22 @@ def test_malformed_messages_end_the_block(
     errors = {type(abort.error) for abort in pair.detector.aborts + pair.emitter.aborts}
     assert ProtocolError in errors
     assert not pair.emitter.ever
+
+
+@pytest.mark.parametrize("number", [1, WHOLE_SESSION])
+def test_a_detector_opens_blocks_in_order_only(make_pair: MakePair, number: int) -> None:
+    pair = make_pair(in_flight=3)
+
+    def renumber(_: bool, raw: bytes) -> list[bytes]:
+        frame = decode(raw)
+        changed = number if isinstance(frame.message, Detections) else frame.block
+        return [encode(replace(frame, block=changed))]
+
+    pair.tamper = renumber
+    pair.photons()
+    pair.run()
+    assert not any(isinstance(event, FramesReleased) for event in pair.emitter.events)
+    assert isinstance(pair.detector.aborts[0].error, ProtocolError)
 
 
 def test_an_abort_carries_its_reason(make_pair: MakePair) -> None:
@@ -609,7 +623,7 @@ def test_noise_before_the_handshake_begets_nothing(make_pair: MakePair) -> None:
     noise = np.random.default_rng(1)
     for size in (0, 1, 13, 14, 15, 100):
         pair.emitter.receive(noise.bytes(size))
-        pair.emitter.receive(b"\x01\x04" + noise.bytes(size))
+        pair.emitter.receive(b"\x02\x04" + noise.bytes(size))
     assert pair.emitter.engine.outgoing() == []
 
 
@@ -651,7 +665,7 @@ def test_frames_with_a_gap_are_refused_even_when_idle(make_pair: MakePair) -> No
     pair = make_pair()
     pair.run()
     session = pair.emitter.engine._handshake.session
-    pair.emitter.receive(encode(Frame(session, 5, Corrected())))
+    pair.emitter.receive(encode(Frame(session, 5, 0, Corrected())))
     sent = [decode(raw).message for raw in pair.emitter.engine.outgoing()]
     assert [type(message) for message in sent] == [Abort, Hello]
     assert not pair.emitter.aborts
@@ -673,7 +687,7 @@ def test_a_key_cut_down_to_one_bit_ends_the_block(make_pair: MakePair) -> None:
         pulses = [int(np.flatnonzero(bases[0] == basis)[0]) for basis in (0, 1)]
         theirs[pulses] = bases[0][pulses]
         none = pack_pattern(np.zeros(2, np.uint8))
-        tested = pair.detector.engine._block._batch.bits[pulses[1] :][:1]  # type: ignore[union-attr]
+        tested = pair.detector.block._batch.bits[pulses[1] :][:1]
         forged = Sift(
             message.seed, pack_pattern(theirs), none, none, pack_bits(tested), message.unconfirmed
         )

@@ -1,7 +1,7 @@
 """The message codec: whole, cut short, byte by byte, with trailing bytes, and golden."""
 
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import get_args
 
 import pytest
@@ -24,7 +24,7 @@ from qkd_hal.distillation.messages import (
 from qkd_hal.errors import ProtocolError
 
 OCTETS16 = {"nonce", "echo", "seed", "hash_seed", "hash", "tag"}
-LIMITS = {"role": 0xFF, "count": 2**32 - 1, "offset": 2**32 - 1}
+LIMITS = {"role": 0xFF, "in_flight": 0xFF, "count": 2**32 - 1, "offset": 2**32 - 1}
 
 
 def messages_of(kind: type[Message]) -> st.SearchStrategy[Message]:
@@ -46,6 +46,7 @@ FRAMES = st.builds(
     Frame,
     st.binary(min_size=8, max_size=8),
     st.integers(0, 2**32 - 1),
+    st.integers(0, MAX_NUMBER),
     st.one_of([messages_of(kind) for kind in get_args(Message)]),
 )
 
@@ -87,42 +88,44 @@ def test_a_changed_byte_raises_nothing_else(frame: Frame, at: int, mask: int) ->
 
 
 def test_golden_bytes() -> None:
-    frame = Frame(b"sessions", 7, ParityReply(9, b"\xaa\x80"))
-    expected = "01 06 73657373696f6e73 00000007 00000009 00000002 aa80"
+    frame = Frame(b"sessions", 7, 3, ParityReply(9, b"\xaa\x80"))
+    expected = "02 06 73657373696f6e73 00000007 0000000000000003 00000009 00000002 aa80"
     assert encode(frame) == bytes.fromhex(expected)
-    frame = Frame(b"sessions", 2, Detections(3, 4, 260, 2, b"\x01\x02", b"\x40"))
+    frame = Frame(b"sessions", 2, 3, Detections(4, 260, 2, b"\x01\x02", b"\x40"))
     numbers = "0000000000000003 0000000000000004 0000000000000104 00000002"
-    expected = f"01 02 73657373696f6e73 00000002 {numbers} 00000002 0102 00000001 40"
+    expected = f"02 02 73657373696f6e73 00000002 {numbers} 00000002 0102 00000001 40"
     assert encode(frame) == bytes.fromhex(expected)
 
 
-@pytest.mark.parametrize("head", ["00 07", "02 07", "01 00", "01 0c", "01 ff"])
+@pytest.mark.parametrize("head", ["00 07", "01 07", "02 00", "02 0c", "02 ff"])
 def test_other_versions_and_kinds_are_refused(head: str) -> None:
     with pytest.raises(ProtocolError):
-        decode(bytes.fromhex(head) + bytes(12))
+        decode(bytes.fromhex(head) + bytes(20))
 
 
-def test_numbers_beyond_int64_sums_are_refused() -> None:
-    raw = bytearray(encode(Frame(NO_SESSION, 0, Detections(1, 2, 3, 4, b"", b""))))
-    raw[14] = 0x40
+@pytest.mark.parametrize("at", [14, 22])
+def test_numbers_beyond_int64_sums_are_refused(at: int) -> None:
+    raw = bytearray(encode(Frame(NO_SESSION, 0, 0, Detections(1, 2, 3, b"", b""))))
+    raw[at] = 0x40
     with pytest.raises(ProtocolError, match="range"):
         decode(bytes(raw))
 
 
 def test_a_blob_longer_than_the_message_is_refused() -> None:
-    raw = bytearray(encode(Frame(NO_SESSION, 0, Estimate(b"ab", b""))))
-    raw[14:18] = b"\xff\xff\xff\xff"
+    raw = bytearray(encode(Frame(NO_SESSION, 0, 0, Estimate(b"ab", b""))))
+    raw[22:26] = b"\xff\xff\xff\xff"
     with pytest.raises(ProtocolError):
         decode(bytes(raw))
 
 
 def test_the_core_of_a_hello_leaves_the_echo_out() -> None:
     nonce, digest = b"n" * 16, b"p" * 32
-    one, two = (Hello(1, 2, 3, 4, 5, nonce, digest, echo * 16) for echo in (b"a", b"b"))
+    one, two = (Hello(1, 6, 2, 3, 4, 5, nonce, digest, echo * 16) for echo in (b"a", b"b"))
     assert one.core == two.core
     assert one.core.endswith(nonce + digest)
-    assert Hello(2, 2, 3, 4, 5, nonce, digest, bytes(16)).core != one.core
+    for other in (Hello(2, 6, 2, 3, 4, 5, nonce, digest, bytes(16)), replace(one, in_flight=5)):
+        assert other.core != one.core
 
 
 def test_a_message_without_fields() -> None:
-    assert decode(encode(Frame(b"sessions", 1, Corrected()))).message == Corrected()
+    assert decode(encode(Frame(b"sessions", 1, 2, Corrected()))).message == Corrected()

@@ -366,10 +366,10 @@ def test_raw_keys_are_wiped(make_pair: MakePair) -> None:
 
     def watch(_: bool, message: bytes) -> list[bytes]:
         nonlocal block
-        block = pair.detector.engine._block or block
+        block = pair.detector.block or block
         if isinstance(decode(message).message, ParityReply) and not raw:
             for host in both(pair):
-                sifted = host.engine._block._sifted  # type: ignore[union-attr]
+                sifted = host.block._sifted
                 raw.append(sifted.key_bits)
         return [message]
 
