@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qkd_hal.distillation.finite_key import (
-    DecoyCounts,
-    decoy_secret_bits,
-    single_photon_secret_bits,
-)
+from qkd_hal.distillation.finite_key import single_photon_secret_bits
+from qkd_hal.distillation.finite_key_decoy import DecoyCounts, decoy_secret_bits
 from qkd_hal.errors import NoSecretKeyError, QBERError
 
 if TYPE_CHECKING:
@@ -25,11 +22,15 @@ __all__ = ["Estimation", "check_qber", "estimate"]
 
 @dataclass(frozen=True, slots=True)
 class Estimation:
-    """Counts that both ends agree on, per intensity k: n_X, n_Z and m_Z."""
+    """Counts that both ends agree on, per intensity k: n_X, n_Z, m_Z and m_X.
+
+    ``key_errors``, m_X, are known once the key is corrected; only one decoy needs them.
+    """
 
     key: tuple[int, ...]
     test: tuple[int, ...]
     errors: tuple[int, ...]
+    key_errors: tuple[int, ...] = ()
 
     @property
     def key_bits(self) -> int:
@@ -57,14 +58,22 @@ class Estimation:
             raise NoSecretKeyError("the block has no test bits or no key bits")
         check_qber(self.qber, threshold)
 
+    def best_case_bits(self, parameters: DistillationParameters) -> int:
+        """Return the key length if the key had no errors and reconciliation leaked nothing."""
+        return replace(self, key_errors=(0,) * len(self.key)).secret_bits(parameters, 0)
+
     def secret_bits(self, parameters: DistillationParameters, leak_bits: int) -> int:
-        """Return the finite-key length, in whole bytes; 0 or less means no key."""
+        """Return the finite-key length, in whole bytes; 0 or less means no key.
+
+        A source with one decoy gets none while the key's errors are not known.
+        """
         eps = parameters.eps_sec, parameters.eps_cor
         if parameters.source == "single-photon":
             counted = self.key_bits, self.test_bits, self.qber
             bits = single_photon_secret_bits(*counted, leak_bits, *eps)
         else:
-            counts = DecoyCounts(self.key, self.test, self.errors)
+            # Errors that nobody counted may be anywhere.
+            counts = DecoyCounts(self.key, self.test, self.errors, self.key_errors or self.key)
             levels = parameters.intensities, parameters.intensity_probabilities
             bits = decoy_secret_bits(counts, *levels, leak_bits, *eps)
         return bits // 8 * 8

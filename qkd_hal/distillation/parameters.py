@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import cbor2
 
@@ -14,20 +14,24 @@ from qkd_hal.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["MASK_BYTES", "MAX_DETECTIONS", "DistillationParameters"]
+__all__ = ["MASK_BYTES", "MAX_DETECTIONS", "DistillationParameters", "Source"]
+
+Source: TypeAlias = Literal["wcp", "wcp-1-decoy", "single-photon"]
 
 MASK_BYTES = 16  # one-time-pad bytes that hide one Poly1305 value
 MAX_DETECTIONS = 1 << 23  # per block; bounds every message and buffer of the engine
 
-_LEVELS = {"wcp": 3, "single-photon": 1}
+_LEVELS: dict[str, int] = {"wcp": 3, "wcp-1-decoy": 2, "single-photon": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class DistillationParameters:
     """Settings of one link; the two ends compare :meth:`digest` before they start.
 
-    ``intensities``: mean photon numbers mu1 > mu2 + mu3 of the weak coherent pulses, with
-    their ``intensity_probabilities``; a single 0-th level for ideal single photons.
+    ``source``: weak coherent pulses with two decoys or with one, or ideal single photons.
+    ``intensities``: mean photon numbers, brightest first: mu1 > mu2 + mu3 with two decoys,
+    mu1 > mu2 > 0 with one, a single 0-th level for single photons; each with its
+    ``intensity_probabilities``.
     ``key_basis_probability``: how often either end picks X, the key basis.
     ``block_size``: expected sifted key-basis bits of a block.
     ``qber_threshold``: test error rate above which a block is aborted.
@@ -42,7 +46,7 @@ class DistillationParameters:
         ConfigurationError: a value is outside its range.
     """
 
-    source: Literal["wcp", "single-photon"] = "wcp"
+    source: Source = "wcp"
     intensities: tuple[float, ...] = (0.5, 0.23, 0.0002)
     intensity_probabilities: tuple[float, ...] = (0.2, 0.56, 0.24)
     key_basis_probability: float = 0.78
@@ -85,6 +89,9 @@ class DistillationParameters:
             high, middle, low = self.intensities
             _require(high > middle + low, "decoy intensities need mu1 > mu2 + mu3")
             _require(middle > low >= 0, "decoy intensities need mu2 > mu3 >= 0")
+        if self.source == "wcp-1-decoy":
+            high, low = self.intensities
+            _require(high > low > 0, "one decoy needs mu1 > mu2 > 0")
 
     def _check_sizes(self) -> None:
         _require(self.block_size >= 1000, "block_size is at least 1000 bits")
