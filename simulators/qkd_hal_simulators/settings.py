@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from qkd_hal.distillation.parameters import DistillationParameters
 from qkd_hal.errors import ConfigurationError
@@ -20,7 +20,12 @@ __all__ = ["PRESETS", "ChannelSettings", "ModemSettings", "Preset"]
 
 @dataclass(frozen=True, slots=True)
 class ChannelSettings:
-    """Fibre and receiver. ``dark_count_probability`` is per pulse and detector."""
+    """Fibre and receiver. ``dark_count_probability`` is per pulse and detector.
+
+    ``sampler``: ``per-pulse`` sends light through the channel, where Eve may tap it;
+    ``per-detection`` draws only the clicks, at the emitting end, which holds for a channel that
+    treats all pulses alike and is much faster.
+    """
 
     length_km: float = 5.0
     attenuation_db_per_km: float = 0.2
@@ -28,6 +33,7 @@ class ChannelSettings:
     efficiency: float = 0.5
     dark_count_probability: float = 1e-7
     misalignment: float = 0.01
+    sampler: Literal["per-pulse", "per-detection"] = "per-pulse"
 
     def __post_init__(self) -> None:
         shares = (self.efficiency, self.dark_count_probability, self.misalignment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pytest
@@ -28,6 +28,7 @@ from qkd_hal_simulators.modem.distiller import Distiller
 from qkd_hal_simulators.modem.light import EmittingEnd, shared_parameters
 from qkd_hal_simulators.modem.quantum import Receiver
 from qkd_hal_simulators.modem.record import LinkRecord
+from qkd_hal_simulators.modem.sampling import PulseReception
 from qkd_hal_simulators.modem.sockets import Waker, attach
 from qkd_hal_simulators.modem.workers import Workers
 from qkd_hal_simulators.physics.detector import Detector
@@ -268,15 +269,21 @@ def test_senseless_settings_are_refused(tmp_path: Path, changes: dict[str, objec
 @pytest.mark.parametrize("channel", [{"efficiency": 1.1}, {"length_km": -1}, {"misalignment": -1}])
 def test_impossible_channels_are_refused(channel: dict[str, float]) -> None:
     with pytest.raises(ConfigurationError, match="impossible"):
-        ChannelSettings(**channel)
+        ChannelSettings(**channel)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("sampler", "most"), [("per-pulse", 40), ("per-detection", 6)])
 def test_an_emitter_stops_ahead_of_the_detector_and_begins_anew_when_light_was_lost(
-    tmp_path: Path, mocker: MockerFixture, clock: Clock
+    tmp_path: Path,
+    mocker: MockerFixture,
+    clock: Clock,
+    sampler: Literal["per-pulse", "per-detection"],
+    most: int,
 ) -> None:
+    settings = some_settings(tmp_path, channel=ChannelSettings(sampler=sampler))
     with zmq.Context() as context, context.socket(zmq.PUSH) as socket:
         end = EmittingEnd(
-            some_settings(tmp_path),
+            settings,
             SystemEntropy(),
             socket,
             LinkRecord(),
@@ -286,9 +293,9 @@ def test_an_emitter_stops_ahead_of_the_detector_and_begins_anew_when_light_was_l
         session = mocker.create_autospec(DistillationSession, instance=True, role=Role.EMITTER)
         session.waiting_for = Waiting.DETECTIONS
         while end.thread._wanted():
-            end._log.add(np.zeros(1 << 16, np.uint8))
-        blocks = shared_parameters(some_settings(tmp_path)).detections_per_block
-        assert 4 * blocks < end._log.held < 40 * blocks
+            end._emission.emit()
+        blocks = shared_parameters(settings).detections_per_block
+        assert 4 * blocks <= end._emission.log.held < most * blocks
         for seconds in (0, 9):
             clock.now += seconds
             assert end.work(session) == []
@@ -324,9 +331,7 @@ def test_what_is_no_light_is_dropped_and_the_receiver_goes_on(waker: Waker) -> N
         near.connect("inproc://fibre")
         receiver = Receiver(
             near,
-            Fibre(0.0),
-            Detector(1.0, 0.0, 0.0, 0.5),
-            physical_generator(1),
+            PulseReception(Fibre(0.0), Detector(1.0, 0.0, 0.0, 0.5), physical_generator(1)),
             waker,
             LinkRecord(),
         )

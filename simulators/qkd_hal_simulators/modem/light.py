@@ -8,14 +8,12 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import zmq
 
 from qkd_hal.distillation.session import Waiting
 from qkd_hal_simulators.modem.quantum import Emitter, Receiver
-from qkd_hal_simulators.physics.emission_log import FrameLog
+from qkd_hal_simulators.modem.sampling import emission_of, reception_of
 from qkd_hal_simulators.physics.random import physical_generator
-from qkd_hal_simulators.physics.source import LightSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["EmittingEnd", "ReceivingEnd", "shared_parameters"]
 
-_BLOCKS_AHEAD = 4  # light that is emitted before the detector has used the earlier
-_MAX_REMEMBERED = 1 << 30  # pulses, a byte each: bounds the emission log on a lossy line
 _STALL_SECONDS = 10.0  # a full log and no block: the light was lost on its way
 
 
@@ -58,33 +54,27 @@ class EmittingEnd:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        parameters = settings.preset.parameters
         rng = physical_generator(entropy if settings.seed is None else settings.seed)
-        source = LightSource(
-            settings.light, key_basis_probability=parameters.key_basis_probability, rng=rng
-        )
-        # Pulses are numbered by a clock of 1 GHz, which outruns the source: after a restart no
-        # number means a second pulse, and light from before is known by its number.
-        self._log = FrameLog(intensities=source.intensities, first_pulse=time.time_ns())
-        self._budget = _pulses_ahead(settings)
+        # Pulses are numbered from the clock on, so that light from before a restart is known by
+        # its number. One that simulated faster than a pulse per nanosecond may meet its old
+        # numbers again: the detector sees them fall, and begins anew.
+        self._emission = emission_of(settings, rng, first_pulse=time.time_ns())
         self._clock = clock
         self._full_since: float | None = None
         self.thread = Emitter(
             socket,
-            source,
-            self._log,
-            frame_pulses=settings.preset.frame_pulses,
-            wanted=lambda: self._log.held < self._budget and hungry(),
+            self._emission,
+            wanted=lambda: not self._emission.full and hungry(),
             record=record,
         )
 
     def attach(self, session: DistillationSession) -> None:
         """Give the engine the log."""
-        session.attach_emissions(self._log)
+        session.attach_emissions(self._emission.log)
 
     def work(self, session: DistillationSession) -> list[Event]:
         """Begin anew, with new light, when no block comes of all that was sent."""
-        stalled = self._log.held >= self._budget and session.waiting_for is Waiting.DETECTIONS
+        stalled = self._emission.full and session.waiting_for is Waiting.DETECTIONS
         if not stalled or self._full_since is None:
             self._full_since = self._clock() if stalled else None
         elif self._clock() - self._full_since > _STALL_SECONDS:
@@ -109,9 +99,7 @@ class ReceivingEnd:
         seed = None if settings.seed is None else settings.seed + 1
         self.thread = Receiver(
             socket,
-            settings.channel.fibre,
-            settings.channel.detector(settings.preset.parameters),
-            physical_generator(entropy if seed is None else seed),
+            reception_of(settings, physical_generator(entropy if seed is None else seed)),
             waker,
             record,
         )
@@ -122,16 +110,6 @@ class ReceivingEnd:
     def work(self, session: DistillationSession) -> list[Event]:
         """Hand what was detected to the engine, while it needs any."""
         with suppress(queue.Empty):
-            while session.waiting_for is Waiting.DETECTIONS and not session.paused:
+            while session.wants_detections:
                 session.add_detections(self.thread.batches.get_nowait())
         return []
-
-
-def _pulses_ahead(settings: ModemSettings) -> int:
-    """Return how many pulses may be out: a few blocks' worth, as far as memory goes."""
-    photons = settings.light.photon_numbers()
-    arriving = settings.channel.fibre.transmittance * settings.channel.efficiency
-    silent = (1 - arriving) ** np.arange(photons.shape[0])
-    clicks = max(1e-9, 1 - float(silent @ photons.sum(axis=1)))
-    needed = _BLOCKS_AHEAD * settings.preset.parameters.detections_per_block / clicks
-    return min(int(needed) + 4 * settings.preset.frame_pulses, _MAX_REMEMBERED)

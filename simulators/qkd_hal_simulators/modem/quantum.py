@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING
 import zmq
 
 from qkd_hal.errors import ProtocolError
-from qkd_hal_simulators.physics.frame import MAX_FRAME_BYTES, PhotonFrame
+from qkd_hal_simulators.physics.frame import MAX_FRAME_BYTES
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    import numpy as np
-
     from qkd_hal.sources import DetectionBatch
     from qkd_hal_simulators.modem.record import LinkRecord
+    from qkd_hal_simulators.modem.sampling import Emission, Reception
     from qkd_hal_simulators.modem.sockets import Waker
-    from qkd_hal_simulators.physics.detector import Detector
-    from qkd_hal_simulators.physics.emission_log import FrameLog
-    from qkd_hal_simulators.physics.fibre import Fibre
-    from qkd_hal_simulators.physics.source import LightSource
 
 __all__ = ["MAX_FRAME_BYTES", "QUEUED_FRAMES", "Emitter", "Receiver"]
 
@@ -34,22 +29,18 @@ _SLICE_MS = 50
 
 
 class Emitter:
-    """Emits frames while *wanted* says so, and logs what it sent before it sends it."""
+    """Sends frames while *wanted* says so."""
 
     def __init__(
         self,
         socket: zmq.Socket[bytes],
-        source: LightSource,
-        log: FrameLog,
+        emission: Emission,
         *,
-        frame_pulses: int,
         wanted: Callable[[], bool],
         record: LinkRecord,
     ) -> None:
         self._socket = socket
-        self._source = source
-        self._log = log
-        self._frame_pulses = frame_pulses
+        self._emission = emission
         self._wanted = wanted
         self._record = record
 
@@ -62,11 +53,10 @@ class Emitter:
                 self._emit_one()
 
     def _emit_one(self) -> None:
-        cells, frame = self._source.emit(self._log.end, self._frame_pulses)
-        self._log.add(cells)
-        self._record.light(frame.pulse_count)
+        pulses, frame = self._emission.emit()
+        self._record.light(pulses)
         try:
-            self._socket.send(frame.to_bytes(), zmq.NOBLOCK)
+            self._socket.send(frame, zmq.NOBLOCK)
         except zmq.Again:  # the fibre was unplugged since poll(): the light is lost
             _LOG.debug("a frame found no receiver")
 
@@ -77,17 +67,13 @@ class Receiver:
     def __init__(
         self,
         socket: zmq.Socket[bytes],
-        fibre: Fibre,
-        detector: Detector,
-        rng: np.random.Generator,
+        reception: Reception,
         waker: Waker,
         record: LinkRecord,
     ) -> None:
         self.batches: queue.Queue[DetectionBatch] = queue.Queue(_QUEUED_BATCHES)
         self._socket = socket
-        self._fibre = fibre
-        self._detector = detector
-        self._rng = rng
+        self._reception = reception
         self._waker = waker
         self._record = record
 
@@ -102,11 +88,10 @@ class Receiver:
 
     def _receive_one(self) -> None:
         try:
-            frame = PhotonFrame.from_bytes(self._socket.recv())
+            batch = self._reception.measure(self._socket.recv())
         except ProtocolError as error:
             _LOG.warning("dropped a message on the quantum channel: %s", error)
             return
-        arrived = self._fibre.transmit(frame, self._rng)
-        self.batches.put(self._detector.detect(arrived, self._rng))
-        self._record.light(frame.pulse_count)
+        self.batches.put(batch)
+        self._record.light(batch.end_pulse - batch.first_pulse)
         self._waker.set()

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qkd_hal.errors import ProtocolError
+from qkd_hal_simulators.physics.gaps import GAP_WIDTHS, pack_gaps, unpack_gaps
 
 __all__ = ["MAX_FRAME_BYTES", "MAX_FRAME_PULSES", "MAX_PHOTONS", "PhotonFrame"]
 
@@ -59,10 +60,9 @@ class PhotonFrame:
 
     def to_bytes(self) -> bytes:
         """Return the frame as it crosses the quantum channel."""
-        gaps = np.diff(self.lit, prepend=np.int64(0))
-        width = _gap_width(int(gaps.max(initial=0)))
+        width, gaps = pack_gaps(self.lit)
         header = _HEADER.pack(_MAGIC, self.first_pulse, self.pulse_count, self.lit.size, width)
-        return header + gaps.astype(f"<u{width}").tobytes() + self.states.tobytes()
+        return header + gaps + self.states.tobytes()
 
     @classmethod
     def from_bytes(cls, raw: bytes | memoryview) -> PhotonFrame:
@@ -74,17 +74,11 @@ class PhotonFrame:
         first_pulse, pulse_count, lit_count, width = _read_header(raw)
         if len(raw) != _HEADER.size + (width + 1) * lit_count:
             raise ProtocolError("a photon frame's length does not match its header")
-        gaps = np.frombuffer(raw, f"<u{width}", lit_count, _HEADER.size)
+        lit = unpack_gaps(raw, width=width, count=lit_count, offset=_HEADER.size, span=pulse_count)
         states = np.frombuffer(raw, np.uint8, lit_count, _HEADER.size + width * lit_count)
-        lit = np.cumsum(gaps, dtype=np.int64)
-        _check_lit(gaps, lit, pulse_count)
         if lit_count and not 4 <= states.min() <= states.max() < 4 * (MAX_PHOTONS + 1):
             raise ProtocolError("a photon frame lists an impossible photon number")
         return cls(first_pulse, pulse_count, lit, states)
-
-
-def _gap_width(largest: int) -> int:
-    return 1 if largest < 1 << 8 else 2 if largest < 1 << 16 else 4
 
 
 def _read_header(raw: bytes | memoryview) -> tuple[int, int, int, int]:
@@ -94,11 +88,6 @@ def _read_header(raw: bytes | memoryview) -> tuple[int, int, int, int]:
     if magic != _MAGIC:
         raise ProtocolError("not a photon frame of version 1")
     counts = lit_count <= pulse_count <= MAX_FRAME_PULSES and pulse_count > 0
-    if not counts or first_pulse > _MAX_FIRST_PULSE or width not in (1, 2, 4):
+    if not counts or first_pulse > _MAX_FIRST_PULSE or width not in GAP_WIDTHS[:3]:
         raise ProtocolError("a photon frame's header is out of bounds")
     return first_pulse, pulse_count, lit_count, width
-
-
-def _check_lit(gaps: NDArray[np.unsignedinteger], lit: NDArray[np.int64], count: int) -> None:
-    if lit.size and (lit[-1] >= count or not gaps[1:].all()):
-        raise ProtocolError("a photon frame's pulse indices do not rise within the frame")

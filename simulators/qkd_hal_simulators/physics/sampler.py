@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from qkd_hal_simulators.physics.memory import Memory
     from qkd_hal_simulators.physics.source import SinglePhotons, WeakCoherentPulses
 
-__all__ = ["BASIS_SHIFT", "EMITTED_SHIFT", "ClickSampler", "click_table"]
+__all__ = [
+    "BASIS_SHIFT",
+    "EMITTED_SHIFT",
+    "ClickSampler",
+    "click_probability",
+    "click_table",
+    "silent_states",
+]
 
 EMITTED_SHIFT = 3  # a cell: intensity << 5 | prepared basis << 4 | bit << 3 | ...
 BASIS_SHIFT = 2  # ... measured basis << 2 | click pattern (0 to 3)
@@ -65,6 +72,21 @@ def _dark_chance(numbers: NDArray[np.float64], seen: NDArray[np.float64]) -> NDA
     return chances
 
 
+def click_probability(table: NDArray[np.float64]) -> float:
+    """Return how likely a pulse clicks."""
+    return float(table.reshape(-1, _PATTERNS)[:, 1:].sum())
+
+
+def silent_states(table: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the chances of ``intensity << 2 | basis << 1 | bit`` in pulses without a click.
+
+    Where every pulse clicks, those of any pulse.
+    """
+    states = table.reshape(-1, 2, _PATTERNS)
+    silent: NDArray[np.float64] = states[..., 0].sum(axis=1)
+    return silent if silent.any() else states.sum(axis=(1, 2))
+
+
 class ClickSampler:
     """An endless stream of clicks; it begins as after a click."""
 
@@ -82,12 +104,12 @@ class ClickSampler:
         Raises:
             ConfigurationError: nothing would ever click.
         """
-        patterns = np.arange(table.size) % _PATTERNS
-        self.click_probability = float(table[patterns > 0].sum())
+        self.click_probability = click_probability(table)
         if not self.click_probability > _RAREST:
             raise ConfigurationError(
                 "no pulse would ever click", cure="Lower the loss, or raise the efficiency"
             )
+        patterns = np.arange(table.size) % _PATTERNS
         self._seen = DiscreteSampler(np.where(patterns > 0, table, 0.0).tolist())
         # Where every pulse clicks, no afterpulse ever falls on one that did not.
         unseen = np.where(patterns > 0, 0.0, table) if self.click_probability < 1 else table
