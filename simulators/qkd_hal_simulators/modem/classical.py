@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from qkd_hal.distillation.session import MAX_IN_FLIGHT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["QUEUED_MESSAGES", "ClassicalChannel"]
 
-QUEUED_MESSAGES = 32  # blocks alternate strictly: an honest peer is never this far ahead
+QUEUED_MESSAGES = 4 * MAX_IN_FLIGHT  # a block's messages alternate, after at most two or three
 _ENGINE, _HOST = b"E", b"H"
 _WORD_SECONDS = 0.5  # between words of the host: also the sign of life
 _HUNGER_SECONDS = 3.0  # how long the peer's wish for more key is believed
