@@ -86,7 +86,7 @@ class ModemSettings:
     has the light source, the other end the detectors. ``high_water``: bytes of either
     space above which no more is distilled. ``entropy``: URL of the random generator to use
     instead of the operating system's. ``seed`` replays the physics, never the keys'
-    authentication.
+    authentication. ``fibre_elsewhere``: light arrives as it left the fibre, which is Eve's.
     """
 
     site: str
@@ -103,6 +103,7 @@ class ModemSettings:
     high_water: int = 2 << 20
     entropy: str | None = None
     seed: int | None = None
+    fibre_elsewhere: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.site)
@@ -119,3 +120,8 @@ class ModemSettings:
         if parameters.source == "single-photon":
             return SinglePhotons()
         return WeakCoherentPulses(parameters.intensities, parameters.intensity_probabilities)
+
+    @property
+    def fibre(self) -> Fibre:
+        """The fibre between the quantum channel's socket and this end's detectors."""
+        return Fibre(0.0) if self.fibre_elsewhere else self.channel.fibre

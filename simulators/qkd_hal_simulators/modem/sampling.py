@@ -206,4 +206,4 @@ def reception_of(settings: ModemSettings, rng: np.random.Generator) -> Reception
     channel = settings.channel
     if channel.sampler == "per-detection":
         return ClickReception(rng)
-    return PulseReception(channel.fibre, channel.detector(settings.preset.parameters), rng)
+    return PulseReception(settings.fibre, channel.detector(settings.preset.parameters), rng)
