@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from qkd_hal.entropy import SystemEntropy
 from qkd_hal.private_files import replace_private
 from qkd_hal_simulators.eve_process import run_eve
+from qkd_hal_simulators.eve_settings import ALL_ATTACKS, EveSettings, Tap
 from qkd_hal_simulators.modem.initial_secret import create_initial_secret
 from qkd_hal_simulators.modem.lifetime import ending
 from qkd_hal_simulators.modem.process import run_modem
-from qkd_hal_simulators.physics.eve import InterceptResend
-from qkd_hal_simulators.physics.random import physical_generator
+from qkd_hal_simulators.physics.eve.options import with_option
 from qkd_hal_simulators.settings import PRESETS, ChannelSettings, ModemSettings, Preset
 
 if TYPE_CHECKING:
@@ -42,6 +41,9 @@ _MODEM = (
     click.option("--app", default="127.0.0.1:0", show_default=True, metavar="HOST:PORT"),
     click.option("--site", help="This end's name; by default the command's."),
     click.option("--peer", help="The other end's name."),
+    click.option("--fibre-elsewhere", is_flag=True, help="The fibre is Eve's: see modem eve."),
+)
+_LINK = (
     click.option("--preset", type=click.Choice(list(PRESETS)), default="default"),
     click.option("--source", type=click.Choice(["wcp", "single-photon"])),
     click.option("--block-size", type=int, help="Sifted key-basis bits of a block."),
@@ -93,7 +95,7 @@ def secret(paths: tuple[Path, ...], size: int) -> None:
 @click.option("--bind-quantum", "quantum", metavar="HOST:PORT")
 @click.option("--bind-classical", "classical", metavar="HOST:PORT")
 @click.option("--emit/--detect", "emits", default=True, help="Which end has the light source.")
-@_options(*_MODEM, *_LIFE)
+@_options(*_MODEM, *_LINK, *_LIFE)
 def alice(bind: str | None, **options: Any) -> None:
     """Run the end that binds."""
     _run_modem("alice", "bob", bind, options)
@@ -104,39 +106,61 @@ def alice(bind: str | None, **options: Any) -> None:
 @click.option("--connect-quantum", "quantum", metavar="HOST:PORT")
 @click.option("--connect-classical", "classical", metavar="HOST:PORT")
 @click.option("--emit/--detect", "emits", default=False, help="Which end has the light source.")
-@_options(*_MODEM, *_LIFE)
+@_options(*_MODEM, *_LINK, *_LIFE)
 def bob(connect: str | None, **options: Any) -> None:
     """Run the end that connects."""
     _run_modem("bob", "alice", connect, options)
 
 
 @modem.command()
-@click.option("--listen", required=True, metavar="HOST:PORT", help="For the end that connects.")
-@click.option("--forward", required=True, metavar="HOST:PORT", help="The end that binds.")
-@click.option("--attack", type=click.Choice(["intercept-resend"]), default="intercept-resend")
-@click.option("--fraction", type=_CHANCE, default=1.0, show_default=True)
+@click.option("--listen", metavar="HOST:PORT", help="Quantum channel: for the end that connects.")
+@click.option("--forward", metavar="HOST:PORT", help="Quantum channel: the end that binds.")
+@click.option("--listen-classical", metavar="HOST:PORT", help="The same, for the messages.")
+@click.option("--forward-classical", metavar="HOST:PORT")
+@click.option(
+    "--attack",
+    default="intercept-resend",
+    show_default=True,
+    metavar="NAME[:OPTION=VALUE,…]",
+    help=f"One of {', '.join(ALL_ATTACKS)}.",
+)
+@click.option("--fraction", type=_CHANCE, help="Short for the attack's option fraction.")
 @click.option("--reverse", is_flag=True, help="The end that connects is the one that emits.")
-@_options(*_LIFE)
-def eve(
-    listen: str,
-    forward: str,
-    attack: str,
-    fraction: float,
-    reverse: bool,
-    ready_file: Path | None,
-    die_with_parent: bool,
-) -> None:
-    """Sit in the middle of the quantum channel."""
-    with ending(with_parent=die_with_parent) as stop:
-        run_eve(
-            InterceptResend(fraction),
-            physical_generator(SystemEntropy()),
-            stop,
-            listen=listen,
-            forward=forward,
-            emitter_listens=not reverse,
-            ready=lambda address: _announce(ready_file, {"quantum": address}),
-        )
+@click.option("--report", type=_FILE, help="Kept up to date, as JSON, with what she learned.")
+@_options(*_LINK, *_LIFE)
+def eve(**options: Any) -> None:
+    """Sit in the middle of the quantum channel, the classical one, or both.
+
+    She takes the modems' options about light and line as well, for she knows their data
+    sheets. Attacks that replace the fibre want the receiving modem told --fibre-elsewhere.
+    """
+    ready_file, with_parent = options.pop("ready_file"), options.pop("die_with_parent")
+    settings = _eve_settings(options)
+    with ending(with_parent=with_parent) as stop:
+        run_eve(settings, stop, ready=lambda fields: _announce(ready_file, fields))
+
+
+def _eve_settings(options: dict[str, Any]) -> EveSettings:
+    attack, fraction = options["attack"], options["fraction"]
+    if fraction is not None:
+        attack = with_option(attack, "fraction", fraction)
+    preset, channel = _link(options)
+    return EveSettings(
+        attack,
+        quantum=_tap(options["listen"], options["forward"]),
+        classical=_tap(options["listen_classical"], options["forward_classical"]),
+        emitter_listens=not options["reverse"],
+        preset=preset,
+        channel=channel,
+        seed=options["seed"],
+        report=options["report"],
+    )
+
+
+def _tap(listen: str | None, forward: str | None) -> Tap | None:
+    if (listen is None) != (forward is None):
+        raise click.UsageError("name both where Eve listens and where she forwards")
+    return Tap(listen, forward) if listen and forward else None
 
 
 def _run_modem(site: str, peer: str, address: str | None, options: dict[str, Any]) -> None:
@@ -148,9 +172,7 @@ def _run_modem(site: str, peer: str, address: str | None, options: dict[str, Any
 
 def _settings(site: str, peer: str, address: str | None, options: dict[str, Any]) -> ModemSettings:
     quantum, classical = _addresses(address, options.pop("quantum"), options.pop("classical"))
-    preset = _preset(options.pop("preset"), options.pop("source"), options.pop("block_size"))
-    names = [field for field in ChannelSettings.__dataclass_fields__ if field in options]
-    channel = ChannelSettings(**{name: options.pop(name) for name in names})
+    preset, channel = _link(options)
     return ModemSettings(
         site=options.pop("site") or site,
         peer=options.pop("peer") or peer,
@@ -161,6 +183,13 @@ def _settings(site: str, peer: str, address: str | None, options: dict[str, Any]
         channel=channel,
         **options,
     )
+
+
+def _link(options: dict[str, Any]) -> tuple[Preset, ChannelSettings]:
+    """Take the options about light and line out of *options*."""
+    preset = _preset(options.pop("preset"), options.pop("source"), options.pop("block_size"))
+    names = [field for field in ChannelSettings.__dataclass_fields__ if field in options]
+    return preset, ChannelSettings(**{name: options.pop(name) for name in names})
 
 
 def _preset(name: str, source: str | None, block_size: int | None) -> Preset:
@@ -190,4 +219,5 @@ def _addresses(both: str | None, quantum: str | None, classical: str | None) -> 
 def _announce(path: Path | None, fields: Mapping[str, str]) -> None:
     if path is not None:
         replace_private(path, json.dumps({**fields, "pid": os.getpid()}).encode())
-    click.echo(f"ready: {fields.get('url') or fields['quantum']}; Ctrl-C ends")
+    where = fields.get("url") or " ".join(fields.values())
+    click.echo(f"ready: {where}; Ctrl-C ends")

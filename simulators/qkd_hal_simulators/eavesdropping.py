@@ -7,7 +7,7 @@ estimation and the finite-key bound of the real engine.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from qkd_hal.errors import DistillationError, UsageError
 from qkd_hal.sources import DetectionBatch
 from qkd_hal_simulators.physics.emission_log import FrameLog
 from qkd_hal_simulators.physics.eve import Knowledge, Target, make_attack
-from qkd_hal_simulators.physics.eve.options import AttackOptions
+from qkd_hal_simulators.physics.eve.options import with_option
 from qkd_hal_simulators.physics.random import physical_generator
 from qkd_hal_simulators.physics.source import LightSource, SinglePhotons, WeakCoherentPulses
 from qkd_hal_simulators.settings import PRESETS, ChannelSettings
@@ -67,14 +67,13 @@ class Observation:
     pulses: int
     detections: int
     estimation: Estimation
-    key_errors: int
     knowledge: Knowledge
     guesses_right: int
 
     @property
     def key_qber(self) -> float:
         """Error rate of the key basis, which the detector learns while it corrects."""
-        return self.key_errors / max(1, self.estimation.key_bits)
+        return sum(self.estimation.key_errors) / max(1, self.estimation.key_bits)
 
     def secret_bits(self, parameters: DistillationParameters) -> int:
         """Return the finite-key length with a usual leak; 0 where the engine would abort."""
@@ -121,9 +120,7 @@ def sweep(
     rng = physical_generator(seed)
     points = []
     for share in shares:
-        options = AttackOptions(attack_name)
-        options.give("fraction", share)
-        attack = make_attack(options, target)
+        attack = make_attack(with_option(attack_name, "fraction", share), target)
         seen = observe(attack, parameters, channel, pulses=pulses, rng=rng)
         points.append(_point(share, seen, parameters))
     return points
@@ -161,11 +158,12 @@ def _observation(attack: Attack, clicks: DetectionBatch, log: FrameLog, levels: 
     mine = sift(sent.bits[same], bases, intensities)
     theirs = sift(clicks.bits[same], bases, intensities)
     knowledge, right = _eve(attack, clicks.pulses, sent, same & (sent.bases == KEY_BASIS))
+    wrong = mine.key_intensities[mine.key_bits != theirs.key_bits]
+    key_errors = tuple(np.bincount(wrong, minlength=levels).tolist())
     return Observation(
         pulses=clicks.end_pulse,
         detections=len(clicks.pulses),
-        estimation=estimate(mine, theirs.test_bits, levels),
-        key_errors=int((mine.key_bits != theirs.key_bits).sum()),
+        estimation=replace(estimate(mine, theirs.test_bits, levels), key_errors=key_errors),
         knowledge=knowledge,
         guesses_right=right,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from qkd_hal.errors import DeadlineError, DeviceError
+from qkd_hal_simulators.eve_settings import place_of
 from qkd_hal_simulators.modem.initial_secret import create_initial_secret
 
 if TYPE_CHECKING:
@@ -30,14 +31,17 @@ _SECRET_BYTES = 4096
 
 
 class ModemPair:
-    """Two modems, and Eve if *eve_fraction* says how much she intercepts.
+    """Two modems, and Eve if *eve* names her attack: ``NAME[:OPTION=VALUE,…]``.
 
     *preset* is ``"short"`` or ``"default"``; *options* are further options of both
-    ``qkd-hal modem alice`` and ``bob``. *classical_tap* is given the address of the classical
-    channel and returns another, behind which it sits in the middle. Making a pair starts the
-    processes and waits until applications can open them; distilling goes on behind.
+    ``qkd-hal modem alice`` and ``bob``. *eve_report* is a file that Eve keeps up to date;
+    *eve_fraction* is short for intercept and resend. *classical_tap* is given the address of
+    the classical channel and returns another, behind which it sits in the middle. Making a
+    pair starts the processes and waits until applications can open them; distilling goes on
+    behind.
 
     Raises:
+        UsageError: *eve* names no attack, or an option that it does not have.
         DeviceError: a process ended at once; the message holds its last words.
         DeadlineError: a process did not get ready in time.
     """
@@ -46,10 +50,16 @@ class ModemPair:
         self,
         *,
         preset: str = "short",
+        eve: str | None = None,
         eve_fraction: float | None = None,
+        eve_report: Path | None = None,
         options: tuple[str, ...] = (),
         classical_tap: Callable[[str], str] = str,
     ) -> None:
+        if eve_fraction is not None:
+            eve = f"intercept-resend:fraction={eve_fraction}"
+        if eve is not None:
+            place_of(eve)  # refuses what is none before anything starts
         self._shared = ("--preset", preset, *options)
         self._lines: dict[str, tuple[str, ...]] = {}
         with ExitStack() as stack:
@@ -57,7 +67,7 @@ class ModemPair:
             self._directory = Path(stack.enter_context(temporary))
             self._children = _Children(self._directory)
             stack.callback(self._children.close)
-            self._start(eve_fraction, classical_tap)
+            self._start(eve, eve_report, classical_tap)
             self._stack = stack.pop_all()
 
     def close(self) -> None:
@@ -106,20 +116,37 @@ class ModemPair:
         elif number is not None:
             os.kill(number, signal.SIGCONT)
 
-    def _start(self, eve_fraction: float | None, classical_tap: Callable[[str], str]) -> None:
+    def _start(
+        self, eve: str | None, eve_report: Path | None, classical_tap: Callable[[str], str]
+    ) -> None:
         secrets = [self._directory / f"{site}.secret" for site in ("alice", "bob")]
         create_initial_secret(secrets, _SECRET_BYTES)
         alice = self._start_modem("alice", "bind", "127.0.0.1:0", "127.0.0.1:0")
         quantum, classical = alice["quantum"], classical_tap(alice["classical"])
-        if eve_fraction is not None:
-            line = ("--listen", "127.0.0.1:0", "--forward", quantum)
-            quantum = self._children.start("eve", *line, "--fraction", str(eve_fraction))["quantum"]
-        bob = self._start_modem("bob", "connect", quantum, classical)
+        fibre: tuple[str, ...] = ()
+        if eve is not None:
+            fibre = ("--fibre-elsewhere",) if place_of(eve).replaces_line else ()
+            quantum, classical = self._start_eve(eve, eve_report, quantum, classical)
+        bob = self._start_modem("bob", "connect", quantum, classical, *fibre)
         self.alice_url, self.bob_url = alice["url"], bob["url"]
 
-    def _start_modem(self, site: str, verb: str, quantum: str, classical: str) -> dict[str, str]:
+    def _start_eve(
+        self, attack: str, report: Path | None, quantum: str, classical: str
+    ) -> tuple[str, str]:
+        """Put Eve into both channels; return the addresses where bob will find her."""
+        here = "127.0.0.1:0"
+        light = ("--listen", here, "--forward", quantum)
+        words = ("--listen-classical", here, "--forward-classical", classical)
+        reporting = ("--report", str(report)) if report else ()
+        line = ("--attack", attack, *light, *words, *reporting, *self._shared)
+        ready = self._children.start("eve", *line)
+        return ready["quantum"], ready["classical"]
+
+    def _start_modem(
+        self, site: str, verb: str, quantum: str, classical: str, *own: str
+    ) -> dict[str, str]:
         secret = ("--secret", str(self._directory / f"{site}.secret"))
-        home = ("--dir", str(self._directory / site), *secret, *self._shared)
+        home = ("--dir", str(self._directory / site), *secret, *self._shared, *own)
         addresses = (f"--{verb}-quantum", quantum, f"--{verb}-classical", classical)
         ready = self._children.start(site, *addresses, *home)
         if verb == "bind":

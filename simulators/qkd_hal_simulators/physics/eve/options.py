@@ -10,7 +10,7 @@ from qkd_hal.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["AttackOptions"]
+__all__ = ["AttackOptions", "with_option"]
 
 
 class AttackOptions:
@@ -99,3 +99,13 @@ class AttackOptions:
                 f"{self.name} has no option {', '.join(sorted(self._left))}",
                 cure="docs/eavesdropping.md lists the options of each attack",
             )
+
+
+def with_option(spec: str, option: str, value: object) -> str:
+    """Return *spec* with one option more.
+
+    Raises:
+        UsageError: it has that option already.
+    """
+    AttackOptions(spec).give(option, value)
+    return f"{spec}{',' if ':' in spec else ':'}{option}={value}"
