@@ -148,7 +148,7 @@ class Block:
         )
         estimation.check(self.parameters.qber_threshold)
         # An adversary can cut the sifted key down to a bit: reconciliation never sees those.
-        _require_key(estimation.secret_bits(self.parameters, 0), above=0)
+        _require_key(estimation.best_case_bits(self.parameters), above=0)
 
     def key_length(self, estimation: Estimation, leak_bits: int) -> int:
         """Return the finite-key length in bits.

@@ -9,7 +9,7 @@ import numpy as np
 from qkd_hal.distillation.bits import pack_bits, unpack_bits
 from qkd_hal.distillation.block import Block, Stage
 from qkd_hal.distillation.detection_codec import pack_pattern, pack_pulses, unpack_pattern
-from qkd_hal.distillation.estimation import check_qber, estimate
+from qkd_hal.distillation.estimation import UncorrectedKey, check_qber, estimate
 from qkd_hal.distillation.messages import (
     Corrected,
     Detections,
@@ -60,6 +60,7 @@ class DetectorBlock(Block):
         self._batch = batch
         self._holds = holds
         self._sifted: Sifted
+        self._uncorrected: UncorrectedKey
         self._estimation: Estimation
         self._reconciler: Reconciler
         self._asked = 0
@@ -97,6 +98,8 @@ class DetectorBlock(Block):
         levels = self._levels(message, len(matches))
         self._sifted = sift(batch.bits[matches], batch.bases[matches], levels)
         self.guard(self._sifted)
+        self._uncorrected = UncorrectedKey(self._sifted)
+        self.guard(self._uncorrected)
         theirs = unpack_bits(message.test_bits, len(self._sifted.test_bits))
         held = self._held(message.unconfirmed)
         self.heard(raw)
@@ -130,7 +133,9 @@ class DetectorBlock(Block):
             qber = self._reconciler.corrected_bits / len(self._sifted.key_bits)
             self.tally(key_qber=qber)
             check_qber(qber, self.parameters.qber_threshold)
-            self.say(Corrected())
+            errors = self._uncorrected.errors(self.parameters)
+            self._estimation = self._estimation.with_key_errors(errors, self.parameters)
+            self.say(Corrected(errors))
             self.await_next(Verify, self._on_verify)
             return
         self._asked = len(query)

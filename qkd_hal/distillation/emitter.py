@@ -145,7 +145,8 @@ class EmitterBlock(Block):
         self.say(ParityReply(len(parities), pack_bits(parities)))
         return []
 
-    def _on_corrected(self, _: Corrected, raw: bytes) -> list[Event]:
+    def _on_corrected(self, message: Corrected, raw: bytes) -> list[Event]:
+        self._estimation = self._estimation.with_key_errors(message.errors, self.parameters)
         self.heard(raw)
         key = self._sifted.key_bits
         self._length = self.key_length(self._estimation, self._oracle.leaked_bits)

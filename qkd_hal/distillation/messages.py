@@ -138,7 +138,12 @@ class ParityReply:
 
 @dataclass(frozen=True, slots=True)
 class Corrected:
-    """Detector: it asks nothing more."""
+    """Detector: it asks nothing more.
+
+    ``errors``: those of its key, per intensity, where the source has one decoy (4 bytes each).
+    """
+
+    errors: Blob = b""
 
 
 @dataclass(frozen=True, slots=True)

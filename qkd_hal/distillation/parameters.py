@@ -110,6 +110,11 @@ class DistillationParameters:
         return len(self.intensities)
 
     @property
+    def counts_key_errors(self) -> bool:
+        """Whether the bound needs the errors of the key as well (Rusca 2018)."""
+        return self.source == "wcp-1-decoy"
+
+    @property
     def detections_per_block(self) -> int:
         """Detections that give ``block_size`` sifted key-basis bits on average."""
         return math.ceil(self.block_size / self.key_basis_probability**2)
