@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,9 @@ from qkd_hal.distillation.session import (
     Role,
 )
 from qkd_hal.distillation.stages import Stages
+from qkd_hal.distillation.transcript import Transcript
+from qkd_hal.distillation.transcript_recorder import RecordingSession
+from qkd_hal.distillation.transcript_replay import Replay, replay
 from qkd_hal.sources import DetectionBatch
 
 SECRET = bytes(np.random.default_rng(7).integers(0, 256, 4096, dtype=np.uint8))
@@ -287,3 +291,45 @@ def make_pair() -> Callable[..., Pair]:
 @pytest.fixture
 def entropy() -> SeededEntropy:
     return SeededEntropy(5)
+
+
+class Recorded:
+    """A pair whose engines write down what they do; a file for each engine that was made."""
+
+    def __init__(self, make_pair: Callable[..., Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+        """*monkeypatch* makes hosts take recording engines."""
+        self.files: dict[Role, list[io.BytesIO]] = {role: [] for role in Role}
+        self.engines: list[RecordingSession] = []
+        monkeypatch.setitem(globals(), "DistillationSession", self._engine)
+        self.make = make_pair
+
+    def _engine(self, role: Role, *arguments: Any, **options: Any) -> DistillationSession:
+        self.files[role].append(io.BytesIO())
+        write = self.files[role][-1].write
+        self.engines.append(RecordingSession(role, *arguments, write=write, **options))
+        return self.engines[-1]
+
+    def end(self) -> None:
+        for engine in self.engines:
+            engine.end_recording()
+
+    def file(self, role: Role, which: int = -1) -> bytes:
+        return self.files[role][which].getvalue()
+
+    def replay(self, role: Role, which: int = -1) -> Replay:
+        return replay(Transcript(io.BytesIO(self.file(role, which)).read))
+
+
+@pytest.fixture
+def recorded(make_pair: Callable[..., Pair], monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    return Recorded(make_pair, monkeypatch)
+
+
+@pytest.fixture
+def one_block(recorded: Recorded) -> Recorded:
+    pair = recorded.make()
+    pair.run()
+    pair.photons(1.1)
+    pair.run()
+    recorded.end()
+    return recorded

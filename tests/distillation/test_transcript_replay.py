@@ -9,45 +9,18 @@ from typing import Any
 
 import pytest
 
-from qkd_hal.distillation.session import DistillationSession, Role
+from qkd_hal.distillation.session import Role
 from qkd_hal.distillation.stages import Cascade, Stages
 from qkd_hal.distillation.transcript import WARNING, Header, Step, Transcript
 from qkd_hal.distillation.transcript_file import TranscriptReader, TranscriptWriter
-from qkd_hal.distillation.transcript_recorder import RecordingSession
-from qkd_hal.distillation.transcript_replay import Replay, replay
+from qkd_hal.distillation.transcript_replay import replay
 from qkd_hal.errors import ProtocolError
 
+Recorded = Any  # of conftest.py
 Make = Callable[..., Any]
 
 
-class Recorded:
-    """A pair whose engines write down what they do; a file for each engine that was made."""
-
-    def __init__(self, make_pair: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.files: dict[Role, list[io.BytesIO]] = {role: [] for role in Role}
-        self.engines: list[RecordingSession] = []
-        globals_ = make_pair.__globals__
-        monkeypatch.setitem(globals_, "DistillationSession", self._engine)
-        self.make = make_pair
-
-    def _engine(self, role: Role, *arguments: Any, **options: Any) -> DistillationSession:
-        self.files[role].append(io.BytesIO())
-        write = self.files[role][-1].write
-        self.engines.append(RecordingSession(role, *arguments, write=write, **options))
-        return self.engines[-1]
-
-    def end(self) -> None:
-        for engine in self.engines:
-            engine.end_recording()
-
-    def file(self, role: Role, which: int = -1) -> bytes:
-        return self.files[role][which].getvalue()
-
-    def replay(self, role: Role, which: int = -1) -> Replay:
-        return replay(transcript(self.file(role, which)))
-
-
-def transcript(raw: bytes) -> Transcript:
+def opened(raw: bytes) -> Transcript:
     return Transcript(io.BytesIO(raw).read)
 
 
@@ -64,21 +37,6 @@ def edited(raw: bytes, edit: Callable[[dict[str, Any]], None], *, call: str) -> 
     assert done
     writer.close()
     return out.getvalue()
-
-
-@pytest.fixture
-def recorded(make_pair: Make, monkeypatch: pytest.MonkeyPatch) -> Recorded:
-    return Recorded(make_pair, monkeypatch)
-
-
-@pytest.fixture
-def one_block(recorded: Recorded) -> Recorded:
-    pair = recorded.make()
-    pair.run()
-    pair.photons(1.1)
-    pair.run()
-    recorded.end()
-    return recorded
 
 
 @pytest.mark.parametrize("source", ["single-photon", "wcp"])
@@ -105,6 +63,19 @@ def test_both_keys_are_derived_again(recorded: Recorded, source: str) -> None:
         assert refill == pair.emitter.refills[number]
         assert emitter.same_key(number, detector)
     assert emitter.confirmed == detector.confirmed == pair.emitter.active.keys()
+
+
+def test_several_blocks_in_flight(recorded: Recorded) -> None:
+    pair = recorded.make(in_flight=3)
+    pair.run()
+    pair.photons(3.4)
+    pair.run()
+    recorded.end()
+    for host, role in ((pair.emitter, Role.EMITTER), (pair.detector, Role.DETECTOR)):
+        again = recorded.replay(role)
+        assert not again.differences
+        assert {number: bytes(key) for number, (key, _) in again.keys.items()} == host.active
+        assert len(again.keys) == 3
 
 
 def test_a_troubled_session(recorded: Recorded) -> None:
@@ -138,7 +109,7 @@ def test_a_troubled_session(recorded: Recorded) -> None:
 
 
 @pytest.mark.parametrize("crash", ["before", "after"])
-def test_a_restart_begins_another_transcript(recorded: Recorded, crash: str) -> None:
+def test_a_restart_begins_another_opened(recorded: Recorded, crash: str) -> None:
     pair = recorded.make()
     pair.run()
     pair.photons(1.1)
@@ -164,7 +135,7 @@ def test_the_file_says_that_it_is_secret(one_block: Recorded) -> None:
 def test_nothing_secret_is_shown(one_block: Recorded) -> None:
     again = one_block.replay(Role.DETECTOR)
     ((key, refill),) = again.keys.values()
-    steps = list(transcript(one_block.file(Role.DETECTOR)))
+    steps = list(opened(one_block.file(Role.DETECTOR)))
     shown = repr(again) + repr(steps)
     assert "key_digest" not in repr(Step("stored", drawn={"take": [b"mask"]}))
     for secret in (key, refill):
@@ -262,7 +233,7 @@ def flip(values: list[Any], at: int, of: int | None = None) -> None:
 def test_any_change_is_a_difference(
     one_block: Recorded, role: Role, call: str, edit: Callable[[dict[str, Any]], None]
 ) -> None:
-    again = replay(transcript(edited(one_block.file(role), edit, call=call)))
+    again = replay(opened(edited(one_block.file(role), edit, call=call)))
     assert len(again.differences) == 1
 
 
@@ -278,7 +249,7 @@ def test_a_difference_tells_no_secret(one_block: Recorded) -> None:
         lambda r: _change_event(r, "key_digest", bytes(32)),
         call="receive",
     )
-    (difference,) = replay(transcript(raw)).differences
+    (difference,) = replay(opened(raw)).differences
     assert difference.endswith("receive: BlockDistilled differs in key_digest")
 
 
@@ -308,7 +279,7 @@ def test_malformed_arguments(one_block: Recorded, call: str, argument: object) -
 
     raw = edited(one_block.file(Role.DETECTOR), edit, call="start")
     with pytest.raises(ProtocolError):
-        replay(transcript(raw))
+        replay(opened(raw))
 
 
 @pytest.mark.parametrize(
@@ -334,17 +305,17 @@ def test_malformed_arguments(one_block: Recorded, call: str, argument: object) -
     ],
 )
 def test_malformed_headers(one_block: Recorded, field: str, value: object) -> None:
-    header = transcript(one_block.file(Role.DETECTOR)).header.to_fields()
+    header = opened(one_block.file(Role.DETECTOR)).header.to_fields()
     out = io.BytesIO()
     TranscriptWriter(out.write).add({**header, field: value})
     with pytest.raises(ProtocolError):
-        replay(transcript(out.getvalue()))
+        replay(opened(out.getvalue()))
 
 
 @pytest.mark.parametrize("raw", [b"", b"\x82"])
 def test_no_header(raw: bytes) -> None:
     with pytest.raises(ProtocolError):
-        transcript(raw)
+        opened(raw)
 
 
 def test_other_methods_are_refused_unless_they_are_given(
@@ -363,11 +334,11 @@ def test_other_methods_are_refused_unless_they_are_given(
     pair.run()
     raw = recorded.file(Role.EMITTER)
     with pytest.raises(ProtocolError, match="mine"):
-        replay(transcript(raw))
-    assert not replay(transcript(raw), stages=stages).differences
+        replay(opened(raw))
+    assert not replay(opened(raw), stages=stages).differences
 
 
 def test_the_header_survives(one_block: Recorded) -> None:
-    header = transcript(one_block.file(Role.EMITTER)).header
+    header = opened(one_block.file(Role.EMITTER)).header
     other = replace(header, unconfirmed=(3, 4), first_block=9, about={"site": "alice"})
     assert Header.from_fields(other.to_fields()) == other
