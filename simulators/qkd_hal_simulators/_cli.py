@@ -62,6 +62,12 @@ _LINK = (
     click.option("--high-water", default=2 << 20, show_default=True, help="Bytes of either space."),
     click.option("--entropy", metavar="URL", help="A random generator, such as quantis:"),
     click.option("--seed", type=int, help="Replay the physics; for tests."),
+    click.option(
+        "--record-session",
+        type=_DIRECTORY,
+        metavar="DIR",
+        help="Write a transcript that derives the keys again: SECRET, for `qkd-hal audit`.",
+    ),
 )
 
 

@@ -86,7 +86,8 @@ class ModemSettings:
     has the light source, the other end the detectors. ``high_water``: bytes of either
     space above which no more is distilled. ``entropy``: URL of the random generator to use
     instead of the operating system's. ``seed`` replays the physics, never the keys'
-    authentication. ``fibre_elsewhere``: light arrives as it left the fibre, which is Eve's.
+    authentication. ``record_session``: directory for a transcript of what is distilled, as
+    secret as the keys. ``fibre_elsewhere``: light arrives as it left the fibre, which is Eve's.
     """
 
     site: str
@@ -103,6 +104,7 @@ class ModemSettings:
     high_water: int = 2 << 20
     entropy: str | None = None
     seed: int | None = None
+    record_session: Path | None = None
     fibre_elsewhere: bool = False
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import zmq
 
-from qkd_hal.distillation.session import DistillationSession, Role
+from qkd_hal.distillation.session import Role
 from qkd_hal.entropy import SystemEntropy
 from qkd_hal.instruments import open_entropy_source
 from qkd_hal.key_ids import KeyIdSealer
@@ -30,6 +30,7 @@ from qkd_hal_simulators.modem.pad_store import PadStore
 from qkd_hal_simulators.modem.quantum import MAX_FRAME_BYTES, QUEUED_FRAMES
 from qkd_hal_simulators.modem.record import LinkRecord
 from qkd_hal_simulators.modem.role import note_role
+from qkd_hal_simulators.modem.session_recording import engine_of
 from qkd_hal_simulators.modem.shared_secret import take_in_secret
 from qkd_hal_simulators.modem.single_instance import exclusive
 from qkd_hal_simulators.modem.sockets import Waker, attach, link_socket
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Mapping
 
-    from qkd_hal.distillation.session import DistillationParameters
+    from qkd_hal.distillation.session import DistillationParameters, DistillationSession
     from qkd_hal.sources import EntropySource
     from qkd_hal_simulators.settings import ModemSettings
 
@@ -107,7 +108,7 @@ class Modem:
         channel = ClassicalChannel(classical)
         self._light = self._make_light(quantum, channel, waker)
         self._distiller = Distiller(
-            self._session(parameters),
+            self._session(parameters, cleanup),
             channel,
             BlockStore(self._database, self._keys, self._pad, first=self._settings.first),
             self._record,
@@ -137,10 +138,13 @@ class Modem:
             lambda: self._record.link_up and (self._appetite.hungry or channel.peer_hungry),
         )
 
-    def _session(self, parameters: DistillationParameters) -> DistillationSession:
+    def _session(
+        self, parameters: DistillationParameters, cleanup: ExitStack
+    ) -> DistillationSession:
         unconfirmed = self._keys.unconfirmed()
         note_role(self._database, emits=self._settings.emits, unconfirmed=unconfirmed)
-        session = DistillationSession(
+        engine = engine_of(self._settings.site, self._settings.record_session, cleanup)
+        session = engine(
             Role.EMITTER if self._settings.emits else Role.DETECTOR,
             parameters,
             pad=self._pad,
