@@ -210,6 +210,7 @@ class _Listener:
 def _judge(block: int, talk: _Talk, report: Mapping[str, Any], header: Header) -> BlockAudit:
     parameters = header.parameters
     counts = _counts(talk, parameters.levels)
+    counts = counts.with_key_errors(talk.last(Corrected).errors, parameters)
     detections, seed = talk.last(Detections), 8 * len(talk.last(Verify).toeplitz_seed)
     secret = counts.secret_bits(parameters, talk.leak + excess_leak(parameters.eps_cor))
     figures: dict[str, Any] = {

@@ -47,18 +47,29 @@ def audited(raw: bytes) -> PublicAudit:
     return audit_public(opened(raw))
 
 
-@pytest.mark.parametrize("in_flight", [1, 3])
-@pytest.mark.parametrize("source", ["single-photon", "wcp"])
-def test_good_blocks_have_no_findings(recorded: Recorded, source: str, in_flight: int) -> None:
-    decoy = {
-        "source": "wcp",
-        "intensities": (0.5, 0.23, 0.0002),
-        "intensity_probabilities": (0.5, 0.4, 0.1),
-        "block_size": 60_000,
-    }
-    pair = recorded.make(in_flight=in_flight, **(decoy if source == "wcp" else {}))
+TWO_DECOYS = {
+    "source": "wcp",
+    "intensities": (0.5, 0.23, 0.0002),
+    "intensity_probabilities": (0.5, 0.4, 0.1),
+    "block_size": 60_000,
+}
+ONE_DECOY = {
+    "source": "wcp-1-decoy",
+    "intensities": (0.5, 0.16),
+    "intensity_probabilities": (0.63, 0.37),
+    "block_size": 60_000,
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "in_flight"), [({}, 1), ({}, 3), (TWO_DECOYS, 1), (TWO_DECOYS, 3), (ONE_DECOY, 1)]
+)
+def test_good_blocks_have_no_findings(
+    recorded: Recorded, settings: dict[str, Any], in_flight: int
+) -> None:
+    pair = recorded.make(in_flight=in_flight, **settings)
     pair.run()
-    pair.photons(9.0 if source == "wcp" else 3.4)
+    pair.photons(9.0 if settings else 3.4)
     pair.run()
     recorded.end()
     for role, host in ((Role.EMITTER, pair.emitter), (Role.DETECTOR, pair.detector)):
