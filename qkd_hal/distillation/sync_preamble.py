@@ -112,7 +112,8 @@ def find_preamble(
     start = _coarse_start(ticks, end, preamble, chip)
     if start is None:
         return None
-    edges = (start - chip / _BINS_PER_CHIP, start + (preamble.chips + 1 / _BINS_PER_CHIP) * chip)
+    margin = chip / _BINS_PER_CHIP  # the light around the preamble is not of this pattern
+    edges = start + margin, start + preamble.chips * chip - margin
     low, high = np.searchsorted(ticks, edges)
     part = ticks[low:high]
     try:

@@ -59,17 +59,12 @@ class TimeTagSettings:
     preamble: Preamble = field(default_factory=Preamble)
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("rate_hz", 1.0, 1e12),
-            ("tick_seconds", 1e-15, 1.0),
-            ("gate", 0.01, 1.0),
-            ("max_drift_ppm", 0.01, 1000.0),
-            ("search_seconds", 2 * self.preamble.pulses / self.rate_hz, 3600.0),
-        ):
-            value = getattr(self, name)
-            if not least <= value <= most:
-                cure = f"Choose {least:g} to {most:g}"
-                raise ConfigurationError(f"{name} = {value:g} makes no sense", cure=cure)
+        _check("rate_hz", self.rate_hz, 1.0, 1e12)
+        _check("tick_seconds", self.tick_seconds, 1e-15, 1.0)
+        _check("gate", self.gate, 0.01, 1.0)
+        _check("max_drift_ppm", self.max_drift_ppm, 0.01, 1000.0)
+        preamble_seconds = self.preamble.pulses / self.rate_hz
+        _check("search_seconds", self.search_seconds, 2 * preamble_seconds, 3600.0)
         if self.period < _LEAST_TICKS:
             raise ConfigurationError(
                 f"a pulse lasts {self.period:.3g} ticks: too few to see its phase",
@@ -268,6 +263,12 @@ class TimeTagReceiver:
             batch = self._aligner.add(tags)
             if batch is not None:
                 yield batch
+
+
+def _check(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        cure = f"Choose {least:g} to {most:g}"
+        raise ConfigurationError(f"{name} = {value:g} makes no sense", cure=cure)
 
 
 def _single(clicks: _Clicks, entropy: EntropySource) -> _Clicks:
