@@ -73,16 +73,19 @@ class Eve:
     def report(self) -> dict[str, object]:
         """Return what she did, learned and cost so far."""
         overheard, parameters = self._listener.overheard, self._settings.preset.parameters
-        did = tap_fields(self._attack) if self._attack else {}
-        if self._middle is not None:
-            did |= self._middle.to_json()
         return {
             "attack": self._options.name,
             "options": self._options.taken,
-            **did,
+            **self._deeds(),
             **knowledge_fields(overheard),
             **cost_fields(overheard, self._target, parameters),
         }
+
+    def _deeds(self) -> dict[str, object]:
+        if self._middle is not None:
+            return {"fraction": self._middle.fraction, **self._middle.to_json()}
+        assert self._attack is not None  # noqa: S101 - she is on one channel or the other
+        return {"fraction": self._attack.fraction, **tap_fields(self._attack)}
 
     def run(self, stop: threading.Event) -> None:
         """Work on every channel that she has until *stop* is set, and report as she goes."""

@@ -45,7 +45,7 @@ class ManInTheMiddle:
         self.counts: Counter[str] = Counter()
         self.heard = 0
         self._rng = rng
-        self._fraction = fraction
+        self.fraction = fraction
         self._actions = actions
         self._delay = delay
         self._limit = limit
@@ -57,7 +57,7 @@ class ManInTheMiddle:
         self.heard += 1
         self._memory.add(raw)
         spent = self._limit is not None and self.counts.total() >= self._limit
-        if spent or self._rng.random() >= self._fraction:
+        if spent or self._rng.random() >= self.fraction:
             return [raw]
         action = self._actions[int(self._rng.integers(len(self._actions)))]
         if action == "delay" and len(self._held) >= _MAX_HELD:

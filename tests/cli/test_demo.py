@@ -17,6 +17,7 @@ import pytest
 
 from qkd_hal.cli._run import run
 from qkd_hal.cli.commands import root
+from qkd_hal.cli.demo.report import print_eve
 from qkd_hal.keys import KeyId
 
 SHORT_SECONDS = 6.0  # a short demo takes about half as long; Ctrl-C comes within
@@ -107,6 +108,120 @@ def test_eve_is_found_by_her_error_rate(world: dict[str, str]) -> None:
     assert (report["aborted"], report["reason"]) == (True, "qber")
     assert "qber-high" in report["alarms"]
     assert report["secret_bits"] == 0
+    assert report["secret_key_rate_bps"] is None
+    eve = report["eve_report"]
+    assert eve["pulses_tapped"] == eve["pulses_seen"] > 0
+    assert 0.47 < eve["known_bits"] / eve["sifted_bits"] < 0.53
+    assert abs(eve["yield_change"]) < 0.02
+
+
+def test_splitting_photons_leaves_the_error_rate_and_takes_the_key(world: dict[str, str]) -> None:
+    report = run_demo(world, "--eve", "photon-number-splitting")
+    assert report["eve"] == {"attack": "photon-number-splitting", "fraction": 1.0}
+    assert report["qber"] == pytest.approx(0.01, abs=0.004)
+    assert (report["aborted"], report["reason"]) == (True, "no-secret-key")
+    assert "qber-high" not in report["alarms"]
+    assert report["secret_bits"] == 0
+    eve = report["eve_report"]
+    assert eve["known_bits"] > 0.99 * eve["sifted_bits"]
+    assert eve["single_photon_share"] == 0.0
+    assert abs(eve["yield_change"]) < 0.02
+
+
+def test_a_man_in_the_middle_costs_blocks_and_makes_no_keys_differ(world: dict[str, str]) -> None:
+    report = run_demo(world, "--eve", "man-in-the-middle:action=modify,fraction=0.5,messages=2")
+    assert report["eve"]["messages"] == report["eve_report"]["modify"] == 2
+    assert report["blocks"] > 0
+    assert (report["keys_compared"], report["keys_differ"]) == (4, 0)
+
+
+TAPPED = {
+    "eve": {"attack": "intercept-resend", "fraction": 0.2, "basis": "breidbart"},
+    "aborted": False,
+    "reason": None,
+    "qber": 0.0512,
+    "secret_bits": 2512,
+    "secret_key_rate_bps": 1538.5,
+    "alarms": [],
+    "eve_report": {
+        "pulses_seen": 1000,
+        "pulses_tapped": 200,
+        "pulses_blocked": 50,
+        "sifted_bits": 300,
+        "known_bits": 7,
+        "guessed_bits": 60,
+        "guess_probability": 0.854,
+        "shannon_bits": 31.1,
+        "min_entropy_bits": 53.3,
+        "yield_change": -0.042,
+        "single_photon_share": 0.523,
+    },
+}
+TAMPERED = {
+    **TAPPED,
+    "eve": {"attack": "man-in-the-middle", "fraction": 0.05},
+    "aborted": True,
+    "reason": "protocol",
+    "qber": None,
+    "secret_key_rate_bps": None,
+    "blocks": 8,
+    "aborted_blocks": 3,
+    "keys_compared": 4,
+    "keys_differ": 0,
+    "eve_report": {"messages_heard": 1550, "messages_tampered": 5},
+}
+
+
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        (TAPPED, "20% of the photons, basis breidbart"),
+        (TAPPED, "200 of 1,000 pulses with light, 50 blocked"),
+        (TAPPED, "7 of 300 sifted bits for sure"),
+        (TAPPED, "60 more, of which 85.4% rightly"),
+        (TAPPED, "31 bits (Shannon), 53 bits (min-entropy)"),
+        (TAPPED, "clicks change by -4.2%"),
+        (TAPPED, "at least 52.3% of the sifted key"),
+        (TAPPED, "block accepted"),
+        (TAPPED | {"aborted": True, "reason": "qber"}, "block aborted: qber"),
+        (TAPPED, "1,538 bit/s"),
+        (TAMPERED, "5% of the messages"),
+        (TAMPERED, "1,550 messages"),
+        (TAMPERED, "8 good, 3 aborted, the last for: protocol"),
+        (TAMPERED, "4 compared at both ends, 0 differ"),
+    ],
+)
+def test_a_table_says_what_eve_did(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    report: dict[str, Any],
+    words: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    print_eve(report)
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("attack", "words"),
+    [
+        ("nonsense", "no attack 'nonsense'"),
+        ("intercept-resend:basis=q", "no basis 'q'"),
+        ("intercept-resend:fraction=1", "fraction is given twice"),
+        ("man-in-the-middle:loud=1", "no option loud"),
+    ],
+)
+def test_an_attack_that_is_none_is_wrong_use(
+    world: dict[str, str], attack: str, words: str
+) -> None:
+    done = subprocess.run(
+        [*DEMO, "--eve", attack, "--fraction", "0.5"],
+        env=world,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, words.encode() in done.stdout) == (2, True)
 
 
 def test_people_get_lines_at_once_and_a_table(world: dict[str, str]) -> None:

@@ -8,7 +8,7 @@ import click
 
 from qkd_hal.cli._output import json_option, print_json
 from qkd_hal.cli.demo.narrator import narrator
-from qkd_hal.cli.demo.settings import DemoSettings
+from qkd_hal.cli.demo.settings import DemoSettings, usual_length_km
 from qkd_hal.errors import MissingExtraError
 
 __all__ = ["demo"]
@@ -16,14 +16,15 @@ __all__ = ["demo"]
 
 @click.command()
 @click.option(
-    "--eve", type=click.Choice(["intercept-resend"]), help="Show how an eavesdropper is found."
+    "--eve",
+    metavar="ATTACK[:OPTION=VALUE,…]",
+    help="Show how an eavesdropper is found: intercept-resend, photon-number-splitting,"
+    " beam-splitting, noise or man-in-the-middle.",
 )
 @click.option(
     "--fraction",
     type=click.FloatRange(0, 1, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="How many of the photons Eve measures.",
+    help="How much of the light, or of the messages, Eve takes; default: the attack's.",
 )
 @click.option("--short", is_flag=True, help="Ideal single photons in small blocks: a few seconds.")
 @click.option(
@@ -34,9 +35,7 @@ __all__ = ["demo"]
 @click.option(
     "--length-km",
     type=click.FloatRange(0, 200),
-    default=5.0,
-    show_default=True,
-    help="Fibre between the modems.",
+    help="Fibre between the modems; default: 5, or 50 for photon-number-splitting.",
 )
 @click.option(
     "--handshakes",
@@ -52,10 +51,10 @@ __all__ = ["demo"]
 @json_option
 def demo(
     eve: str | None,
-    fraction: float,
+    fraction: float | None,
     short: bool,
     megabytes: int | None,
-    length_km: float,
+    length_km: float | None,
     handshakes: int | None,
     device: str | None,
     peer_device: str | None,
@@ -74,7 +73,7 @@ def demo(
     settings = DemoSettings(
         short=short,
         megabytes=megabytes or (1 if short else 8),
-        length_km=length_km,
+        length_km=usual_length_km(eve) if length_km is None else length_km,
         handshakes=handshakes or (10 if short else 100),
         device=device,
         peer_device=peer_device,
@@ -83,7 +82,7 @@ def demo(
         if eve:
             from qkd_hal.cli.demo.eve import run_eve
 
-            report = run_eve(settings, fraction, tell)
+            report = run_eve(settings, eve, fraction, tell)
         else:
             from qkd_hal.cli.demo.run import run_demo
 

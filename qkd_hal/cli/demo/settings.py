@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["KEY_BYTES", "DemoSettings"]
+__all__ = ["KEY_BYTES", "DemoSettings", "usual_length_km"]
 
 KEY_BYTES = 32  # one TLS handshake takes a key of 256 bits
+_NEAR_KM, _FAR_KM = 5.0, 50.0
 _TO_DRAIN = 16  # keys that are left, at least, to show what happens without any
 
 
@@ -40,3 +41,12 @@ class DemoSettings:
     def pool_keys(self) -> int:
         """Up to how many keys a pool fills itself: some go before the modems do."""
         return self.stock + _TO_DRAIN
+
+
+def usual_length_km(eve: str | None) -> float:
+    """Return the fibre of a demo with the attack *eve*, or none.
+
+    Photon-number splitting pays where the fibre loses more than Eve has to block.
+    """
+    far = eve is not None and eve.startswith("photon-number-splitting")
+    return _FAR_KM if far else _NEAR_KM

@@ -58,6 +58,11 @@ class Attack(Protocol):
     """One way to eavesdrop on the quantum channel."""
 
     @property
+    def fraction(self) -> float:
+        """The share of the pulses that she taps as long as her budget lasts."""
+        ...
+
+    @property
     def hands(self) -> Hands:
         """Budget, notes and counts."""
         ...
