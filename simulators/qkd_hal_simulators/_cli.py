@@ -6,13 +6,16 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from qkd_hal.distillation.parameters import Source
 from qkd_hal.private_files import replace_private
+from qkd_hal_simulators._channel_options import CHANNEL_OPTIONS, channel_from
 from qkd_hal_simulators.eve_process import run_eve
 from qkd_hal_simulators.eve_settings import ALL_ATTACKS, EveSettings, Tap
+from qkd_hal_simulators.long_run_command import long_run_command
 from qkd_hal_simulators.modem.initial_secret import create_initial_secret
 from qkd_hal_simulators.modem.lifetime import ending
 from qkd_hal_simulators.modem.process import run_modem
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["modem"]
 
-_CHANNEL = ChannelSettings()
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 _CHANCE = click.FloatRange(0, 1)
@@ -45,20 +47,9 @@ _MODEM = (
 )
 _LINK = (
     click.option("--preset", type=click.Choice(list(PRESETS)), default="default"),
-    click.option("--source", type=click.Choice(["wcp", "single-photon"])),
+    click.option("--source", type=click.Choice(get_args(Source))),
     click.option("--block-size", type=int, help="Sifted key-basis bits of a block."),
-    click.option("--length-km", default=_CHANNEL.length_km, show_default=True),
-    click.option("--insertion-db", default=_CHANNEL.insertion_db, show_default=True),
-    click.option("--efficiency", type=_CHANCE, default=_CHANNEL.efficiency, show_default=True),
-    click.option("--misalignment", type=_CHANCE, default=_CHANNEL.misalignment, show_default=True),
-    click.option(
-        "--dark-counts",
-        "dark_count_probability",
-        type=_CHANCE,
-        default=_CHANNEL.dark_count_probability,
-        show_default=True,
-        help="Per pulse and detector.",
-    ),
+    *CHANNEL_OPTIONS,
     click.option("--high-water", default=2 << 20, show_default=True, help="Bytes of either space."),
     click.option("--entropy", metavar="URL", help="A random generator, such as quantis:"),
     click.option("--seed", type=int, help="Replay the physics; for tests."),
@@ -83,6 +74,9 @@ def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 @click.group()
 def modem() -> None:
     """Run simulated BB84 optical modems."""
+
+
+modem.add_command(long_run_command)
 
 
 @modem.command()
@@ -194,8 +188,7 @@ def _settings(site: str, peer: str, address: str | None, options: dict[str, Any]
 def _link(options: dict[str, Any]) -> tuple[Preset, ChannelSettings]:
     """Take the options about light and line out of *options*."""
     preset = _preset(options.pop("preset"), options.pop("source"), options.pop("block_size"))
-    names = [field for field in ChannelSettings.__dataclass_fields__ if field in options]
-    return preset, ChannelSettings(**{name: options.pop(name) for name in names})
+    return preset, channel_from(preset.channel, options)
 
 
 def _preset(name: str, source: str | None, block_size: int | None) -> Preset:

@@ -33,7 +33,7 @@ _SECRET_BYTES = 4096
 class ModemPair:
     """Two modems, and Eve if *eve* names her attack: ``NAME[:OPTION=VALUE,…]``.
 
-    *preset* is ``"short"`` or ``"default"``; *options* are further options of both
+    *preset* is one of ``qkd-hal modem``; *options* are further options of both
     ``qkd-hal modem alice`` and ``bob``. *eve_report* is a file that Eve keeps up to date;
     *eve_fraction* is short for intercept and resend. *classical_tap* is given the address of
     the classical channel and returns another, behind which it sits in the middle. Making a
@@ -60,7 +60,9 @@ class ModemPair:
             eve = f"intercept-resend:fraction={eve_fraction}"
         if eve is not None:
             place_of(eve)  # refuses what is none before anything starts
-        self._shared = ("--preset", preset, *options)
+        # Eve finds light on the line only where it is simulated pulse by pulse.
+        tappable = () if eve is None else ("--sampler", "per-pulse")
+        self._shared = ("--preset", preset, *tappable, *options)
         self._lines: dict[str, tuple[str, ...]] = {}
         with ExitStack() as stack:
             temporary = tempfile.TemporaryDirectory(prefix="qkd-hal-")

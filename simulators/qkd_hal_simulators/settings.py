@@ -1,81 +1,22 @@
-"""Everything that can be set on a modem, and the presets."""
+"""Everything that can be set on a modem."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from qkd_hal.distillation.parameters import DistillationParameters
 from qkd_hal.errors import ConfigurationError
 from qkd_hal.keys import check_name
-from qkd_hal_simulators.physics.detector import Detector
+from qkd_hal_simulators.channel import ChannelSettings
 from qkd_hal_simulators.physics.fibre import Fibre
-from qkd_hal_simulators.physics.source import SinglePhotons, WeakCoherentPulses
+from qkd_hal_simulators.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from qkd_hal_simulators.physics.source import SinglePhotons, WeakCoherentPulses
+
 __all__ = ["PRESETS", "ChannelSettings", "ModemSettings", "Preset"]
-
-
-@dataclass(frozen=True, slots=True)
-class ChannelSettings:
-    """Fibre and receiver. ``dark_count_probability`` is per pulse and detector.
-
-    ``sampler``: ``per-pulse`` sends light through the channel, where Eve may tap it;
-    ``per-detection`` draws only the clicks, at the emitting end, which holds for a channel that
-    treats all pulses alike and is much faster.
-    """
-
-    length_km: float = 5.0
-    attenuation_db_per_km: float = 0.2
-    insertion_db: float = 0.0
-    efficiency: float = 0.5
-    dark_count_probability: float = 1e-7
-    misalignment: float = 0.01
-    sampler: Literal["per-pulse", "per-detection"] = "per-pulse"
-
-    def __post_init__(self) -> None:
-        shares = (self.efficiency, self.dark_count_probability, self.misalignment)
-        losses = (self.length_km, self.attenuation_db_per_km, self.insertion_db)
-        if not all(0 <= share <= 1 for share in shares) or not all(0 <= x < 1e4 for x in losses):
-            raise ConfigurationError(
-                "the optical channel is impossible",
-                cure="Losses are not negative, probabilities lie between 0 and 1",
-            )
-
-    @property
-    def fibre(self) -> Fibre:
-        """The fibre with these losses."""
-        return Fibre(self.length_km, self.attenuation_db_per_km, self.insertion_db)
-
-    def detector(self, parameters: DistillationParameters) -> Detector:
-        """Return the receiver, which measures X as often as the parameters say."""
-        return Detector(
-            self.efficiency,
-            self.dark_count_probability,
-            self.misalignment,
-            parameters.key_basis_probability,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """A light source, its blocks, and pulses in one frame.
-
-    ``answer_seconds``: how long the peer may take for its next message before the block is
-    given up; it grows with what the work of one message costs on a busy machine.
-    """
-
-    parameters: DistillationParameters
-    frame_pulses: int
-    answer_seconds: float
-
-
-PRESETS = {
-    "default": Preset(DistillationParameters(), 1 << 20, answer_seconds=4.0),
-    "short": Preset(DistillationParameters.short(), 1 << 16, answer_seconds=1.0),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +59,7 @@ class ModemSettings:
     @property
     def light(self) -> WeakCoherentPulses | SinglePhotons:
         """The light source that the parameters describe."""
-        parameters = self.preset.parameters
-        if parameters.source == "single-photon":
-            return SinglePhotons()
-        return WeakCoherentPulses(parameters.intensities, parameters.intensity_probabilities)
+        return self.channel.light(self.preset.parameters)
 
     @property
     def fibre(self) -> Fibre:

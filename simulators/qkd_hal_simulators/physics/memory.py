@@ -54,9 +54,16 @@ class Memory:
 
         *click_probability*: of a pulse with rested detectors.
         """
-        p, q = click_probability, 1 / self.afterpulse_pulses
-        quick, trapped = p + q - p * q, self.afterpulse_probability
-        return self.dead_pulses + (1 - trapped) / p + trapped / quick
+        trapped = self.afterpulse_probability
+        quick = click_probability + (1 - click_probability) / self.afterpulse_pulses
+        return self.dead_pulses + (1 - trapped) / click_probability + trapped / quick
+
+    def kinds(self, click_probability: float) -> tuple[float, float, float]:
+        """Return the shares of clicks without, of, and with an afterpulse beside them."""
+        echo = 1 / self.afterpulse_pulses
+        quick = click_probability + (1 - click_probability) * echo
+        first = self.afterpulse_probability * echo / quick
+        return 1 - first, first * (1 - click_probability), first * click_probability
 
 
 class Glow:
