@@ -1,27 +1,38 @@
-"""Privacy amplification with a Toeplitz matrix, multiplied by FFT, exactly.
+"""Privacy amplification: a key times a random Toeplitz matrix over GF(2), exactly.
 
 Toeplitz matrices are 2-universal (Mansour, Nisan, Tiwari 1993), as the leftover hash lemma
-wants. Row i of the matrix is seed[i : i + n], so y = T x is part of a convolution of 0/1
-sequences. Its sums are integers; a float64 transform of length N errs by about
-1e-16 * N * log2(N) < 1e-8 at the largest N used here, and the parity is right while the
-error stays below 0.5. The result is checked against 0.1 all the same.
+wants. Row i of the matrix is seed[i : i + n], so y = T x is the middle of a product of
+polynomials over GF(2): the seed's times that of the key turned round. The product is made
+in blocks, so that time per bit hardly grows with the key.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from qkd_hal.errors import DistillationError, UsageError
+from qkd_hal.distillation import carryless
+from qkd_hal.distillation.bit_sliced import BitSliced
+from qkd_hal.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Bits = NDArray[np.uint8]
+
 __all__ = ["seed_bits", "toeplitz_hash"]
 
-MAX_TRANSFORM = 1 << 21  # 48 MiB of float64 and spectra at most, however long the key
-_TOLERATED_ERROR = 0.1
+_multiplier = carryless.Carryless() if carryless.AVAILABLE else BitSliced()
+
+
+class _Blocks(NamedTuple):
+    """How the product is cut: bytes of a block, and how many cover key, seed and result."""
+
+    size: int
+    key: int
+    seed: int
+    rows: int
 
 
 def seed_bits(key_bits: int, output_bits: int) -> int:
@@ -29,52 +40,53 @@ def seed_bits(key_bits: int, output_bits: int) -> int:
     return key_bits + output_bits - 1
 
 
-def toeplitz_hash(
-    key: NDArray[np.uint8], seed: NDArray[np.uint8], output_bits: int
-) -> NDArray[np.uint8]:
+def toeplitz_hash(key: Bits, seed: Bits, output_bits: int) -> Bits:
     """Multiply: y[i] = XOR over j of seed[i + j] & key[j].
 
-    *key*: n bits; *seed*: n + output_bits - 1 bits; all 0/1 values in uint8.
+    *key*: n bits; *seed*: n + output_bits - 1 bits; all 0/1 values in uint8. Beside these and
+    the result it takes up to 2 bytes per seed bit, and 16 MiB.
 
     Raises:
-        UsageError: the seed has another length.
+        UsageError: there is no key or no result, or the seed has another length.
     """
-    if len(seed) != seed_bits(len(key), output_bits) or not output_bits:
+    if not len(key) or output_bits < 1 or len(seed) != seed_bits(len(key), output_bits):
         raise UsageError(f"{len(seed)} seed bits do not fit {len(key)} to {output_bits} bits")
-    result = np.zeros(output_bits, np.uint8)
-    step = MAX_TRANSFORM // 2
-    for start in range(0, len(key), step):
-        part = key[start : start + step]
-        for row in range(0, output_bits, step):
-            rows = min(step, output_bits - row)
-            at = start + row
-            window = seed[at : at + seed_bits(len(part), rows)]
-            result[row : row + rows] ^= _correlate(part, window, rows)
+    blocks = _cheapest(len(key), output_bits)
+    turned = _turned(key, blocks.key * blocks.size)
+    matrix = _packed(seed, blocks.seed * blocks.size)
+    product = _multiplier.middle(turned, matrix, blocks.rows, blocks.size)
+    # With key[0] as the last bit of k blocks, y[0] is the last bit of the product's first k,
+    # of which `middle` returns the last.
+    bits = np.unpackbits(product[blocks.size - 1 :], bitorder="little", count=7 + output_bits)
+    result = bits[7:].copy()
+    for secret in (turned, product, bits):
+        secret.fill(0)
     return result
 
 
-def _correlate(key: NDArray[np.uint8], seed: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
-    # Wrapped-around terms only fall on places before len(key) - 1, which nobody reads, so the
-    # transform need not be longer than the seed.
-    size = _fast_length(len(seed))
-    spectrum = np.fft.rfft(key[::-1], size)
-    spectrum *= np.fft.rfft(seed, size)
-    sums = np.fft.irfft(spectrum, size)[len(key) - 1 : len(key) - 1 + rows]
-    whole = np.rint(sums)
-    if np.abs(sums - whole).max() > _TOLERATED_ERROR:
-        raise DistillationError("privacy amplification lost precision; the block is dropped")
-    return (whole.astype(np.int64) & 1).astype(np.uint8)
+def _cheapest(key_bits: int, output_bits: int) -> _Blocks:
+    return min((_cut(key_bits, output_bits, n) for n in _multiplier.block_sizes), key=_cost)
 
 
-def _fast_length(least: int) -> int:
-    """Return the smallest 2^a 3^b 5^c not below *least*: lengths that FFTs like."""
-    best = 1 << (least - 1).bit_length()
-    five = 1
-    while five < best:
-        three = five
-        while three < best:
-            factor = -(-least // three)
-            best = min(best, three << (factor - 1).bit_length())
-            three *= 3
-        five *= 5
-    return best
+def _cut(key_bits: int, output_bits: int, size: int) -> _Blocks:
+    bits = key_bits, seed_bits(key_bits, output_bits), output_bits - 1
+    return _Blocks(size, *(-(-count // (8 * size)) for count in bits))
+
+
+def _cost(blocks: _Blocks) -> float:
+    transforms = blocks.key + blocks.seed + blocks.rows + 1
+    return _multiplier.cost(blocks.size, transforms, blocks.key * (blocks.rows + 1))
+
+
+def _packed(bits: Bits, size: int) -> Bits:
+    """Return *size* bytes that start with *bits*, the lowest bit first."""
+    packed = np.zeros(size, np.uint8)
+    packed[: (len(bits) + 7) // 8] = np.packbits(bits, bitorder="little")
+    return packed
+
+
+def _turned(bits: Bits, size: int) -> Bits:
+    """Return *size* bytes that end with *bits*, the last of them first."""
+    turned = np.zeros(size, np.uint8)
+    turned[size - (len(bits) + 7) // 8 :] = np.packbits(bits)[::-1]
+    return turned

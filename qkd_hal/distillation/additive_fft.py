@@ -1,0 +1,174 @@
+"""An additive FFT over GF(2^16) in numpy: polynomials over GF(2) at all points of a subspace.
+
+A polynomial over GF(2) is cut into pieces of 8 bits, the coefficients of a polynomial in x^8.
+Products of two pieces stay below degree 15, so they can be read back from the field: there
+is nothing to round. The transform is that of Lin, Chung and Han (FOCS 2014) over Cantor's
+basis, on bit planes: bit p of 64 elements shares a word.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from qkd_hal.distillation.bit_planes import from_planes, swap_lanes, to_planes
+from qkd_hal.distillation.nimbers import CANTOR, FIELD_BITS, Expansion, contract, nim_product
+from qkd_hal.distillation.subspace_basis import from_subspace_basis, to_subspace_basis
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Bytes = NDArray[np.uint8]
+    Words = NDArray[np.uint64]
+
+__all__ = ["AdditiveFFT"]
+
+_LOG_LANES = 6  # 64 elements to a word
+_PIECE_BITS = 8
+_X = 256  # stands for x: of all candidates its powers have the fewest bits
+
+
+class _Layer(NamedTuple):
+    """Butterflies between elements whose numbers differ by 2^level alone.
+
+    ``twiddles``, expanded, lie in the subfield of ``bits`` bits.
+    """
+
+    level: int
+    bits: int
+    twiddles: Words
+
+
+class AdditiveFFT:
+    """Transforms blocks of *block_bytes*: a power of two, 64 to 2^15.
+
+    A spectrum is 16 planes of ``words`` words: the values at 2 * *block_bytes* points. Its
+    elements are in an order of their own, the same for all spectra of a size.
+    """
+
+    def __init__(self, block_bytes: int) -> None:
+        self._half = block_bytes >> _LOG_LANES
+        self.words = 2 * self._half
+        self._layers = _layers(block_bytes)
+        sizes = {layer.bits for layer in self._layers}
+        self._expansions = {n: Expansion(n, FIELD_BITS // n * self._half) for n in sizes}
+
+    def forward(self, block: Bytes) -> Words:
+        """Return the spectrum of a polynomial over GF(2), lowest coefficient first."""
+        planes = to_planes(to_subspace_basis(block.reshape(-1, 1)).reshape(-1))
+        spectrum = np.empty((FIELD_BITS, self.words), np.uint64)
+        # The upper half of the coefficients is zero, so the first layer copies the lower.
+        spectrum[:, : self._half] = spectrum[:, self._half :] = _mapped(_TO_FIELD, planes)
+        for layer in self._layers:
+            if layer.level < _LOG_LANES:
+                swap_lanes(spectrum, layer.level)
+            low, high = self._pairs(spectrum, layer.level)
+            self._add_product(low, high, layer)
+            high ^= low
+        return spectrum
+
+    def backward(self, spectrum: Words) -> Bytes:
+        """Return the polynomial of 2 * *block_bytes* with this spectrum, which is spent."""
+        for layer in reversed(self._layers):
+            low, high = self._pairs(spectrum, layer.level)
+            high ^= low
+            self._add_product(low, high, layer)
+            if layer.level < _LOG_LANES:
+                swap_lanes(spectrum, layer.level)
+        spectrum[:, self._half :] ^= spectrum[:, : self._half]
+        planes = _mapped(_FROM_FIELD, spectrum)
+        halves = from_planes(planes[:_PIECE_BITS]), from_planes(planes[_PIECE_BITS:])
+        pieces = from_subspace_basis(np.stack(halves, axis=1))
+        polynomial = pieces[:, 0].copy()
+        polynomial[1:] ^= pieces[:-1, 1]
+        return polynomial
+
+    def wipe(self) -> None:
+        """Overwrite the buffers."""
+        for expansion in self._expansions.values():
+            expansion.wipe()
+
+    def _pairs(self, spectrum: Words, level: int) -> tuple[Words, Words]:
+        if level < _LOG_LANES:
+            return spectrum[:, : self._half], spectrum[:, self._half :]
+        blocks = spectrum.reshape(FIELD_BITS, -1, 2, 1 << level - _LOG_LANES)
+        return blocks[:, :, 0], blocks[:, :, 1]
+
+    def _add_product(self, into: Words, of: Words, layer: _Layer) -> None:
+        # Over a subfield an element is a vector, whose parts are multiplied one by one.
+        parts = FIELD_BITS // layer.bits
+        shape = (parts, layer.bits, *of.shape[1:])
+        planes = np.ascontiguousarray(of.reshape(shape).swapaxes(0, 1))
+        expanded = self._expansions[layer.bits](planes.reshape(layer.bits, -1))
+        terms = expanded.reshape(len(expanded), parts, -1)
+        terms &= layer.twiddles
+        product = contract(expanded).reshape(planes.shape)
+        total = into.reshape(shape)
+        total ^= product.swapaxes(0, 1)
+
+
+@lru_cache(maxsize=2)
+def _layers(block_bytes: int) -> list[_Layer]:
+    """Return the layers after the first, whose only twiddle is 0. 4 MiB for the longest."""
+    log_half = block_bytes.bit_length() - 1
+    values = np.zeros(1, np.uint16)
+    for base in CANTOR[1 : log_half + 1]:
+        values = np.concatenate([values, values ^ np.uint16(base)])
+    numbers = np.arange(2 * block_bytes).reshape(-1, 1 << _LOG_LANES)
+    layers = []
+    for level in reversed(range(log_half)):
+        blocks = _lower_numbers(numbers, level) >> level + 1
+        bits = 4 if log_half - level < 4 else 8 if log_half - level < 8 else 16
+        layers.append(_Layer(level, bits, _twiddles(values[blocks], bits)))
+    return layers
+
+
+def _lower_numbers(numbers: NDArray[np.int64], level: int) -> NDArray[np.int64]:
+    """Return whose element stands at each place of `_pairs`' first half; swap as it does."""
+    if level >= _LOG_LANES:
+        return numbers.reshape(-1, 2, 1 << level)[:, 0].reshape(-1)
+    low, high = np.split(numbers, 2)
+    odd = np.arange(numbers.shape[1]) >> level & 1 == 1
+    low[:, odd], high[:, ~odd] = high[:, ~odd], low[:, odd]
+    return low.reshape(-1)
+
+
+def _twiddles(values: NDArray[np.uint16], bits: int) -> Words:
+    low, high = (values & 255).astype(np.uint8), (values >> 8).astype(np.uint8)
+    planes = np.concatenate([to_planes(low), to_planes(high)])[:bits]
+    return Expansion(bits, planes.shape[1])(planes)[:, None].copy()
+
+
+def _mapped(rows: list[list[int]], planes: Words) -> Words:
+    """Multiply by a matrix over GF(2), given by the places of its ones."""
+    return np.stack([np.bitwise_xor.reduce(planes[row], axis=0) for row in rows])
+
+
+def _powers_of_x() -> list[int]:
+    powers = [1]
+    while len(powers) < FIELD_BITS:
+        powers.append(nim_product(powers[-1], _X))
+    return powers
+
+
+def _inverted(columns: list[int]) -> list[int]:
+    """Return the columns of the inverse of a matrix over GF(2)."""
+    size = len(columns)
+    rows = [column | 1 << size + at for at, column in enumerate(columns)]
+    for bit in range(size):
+        pivot = next(row for row in rows[bit:] if row >> bit & 1)
+        rows[rows.index(pivot)], rows[bit] = rows[bit], pivot
+        rows = [r ^ pivot if r is not pivot and r >> bit & 1 else r for r in rows]
+    return [row >> size for row in rows]
+
+
+def _ones(columns: list[int]) -> list[list[int]]:
+    return [
+        [at for at, column in enumerate(columns) if column >> row & 1] for row in range(FIELD_BITS)
+    ]
+
+
+_TO_FIELD = _ones(_powers_of_x()[:_PIECE_BITS])
+_FROM_FIELD = _ones(_inverted(_powers_of_x()))
