@@ -8,7 +8,7 @@ import click
 
 from qkd_hal.cli._output import json_option, print_json
 from qkd_hal.cli.demo.narrator import narrator
-from qkd_hal.cli.demo.settings import DemoSettings, usual_length_km
+from qkd_hal.cli.demo.settings import DEFAULT, SHORT, DemoSettings, usual_length_km
 from qkd_hal.errors import MissingExtraError
 
 __all__ = ["demo"]
@@ -27,6 +27,7 @@ __all__ = ["demo"]
     help="How much of the light, or of the messages, Eve takes; default: the attack's.",
 )
 @click.option("--short", is_flag=True, help="Ideal single photons in small blocks: a few seconds.")
+@click.option("--preset", help="A link by name, such as zte-2024; see docs/simulators.md.")
 @click.option(
     "--megabytes",
     type=click.IntRange(1, 1024),
@@ -35,7 +36,7 @@ __all__ = ["demo"]
 @click.option(
     "--length-km",
     type=click.FloatRange(0, 200),
-    help="Fibre between the modems; default: 5, or 50 for photon-number-splitting.",
+    help="Fibre between the modems; default: 5, 50 for photon-number-splitting, or the preset's.",
 )
 @click.option(
     "--handshakes",
@@ -53,6 +54,7 @@ def demo(
     eve: str | None,
     fraction: float | None,
     short: bool,
+    preset: str | None,
     megabytes: int | None,
     length_km: float | None,
     handshakes: int | None,
@@ -69,11 +71,14 @@ def demo(
         raise click.UsageError("--eve listens to simulated modems, not to a device.")
     if peer_device and not device:
         raise click.UsageError("--peer-device goes with --device.")
+    if short and preset:
+        raise click.UsageError("--short is a preset of its own.")
+    preset = SHORT if short else preset or DEFAULT
     _require_extras("OpenSSL") if device else _require_extras("numpy", "zmq", "OpenSSL")
     settings = DemoSettings(
-        short=short,
+        preset=preset,
         megabytes=megabytes or (1 if short else 8),
-        length_km=usual_length_km(eve) if length_km is None else length_km,
+        length_km=usual_length_km(eve, preset) if length_km is None else length_km,
         handshakes=handshakes or (10 if short else 100),
         device=device,
         peer_device=peer_device,

@@ -64,7 +64,7 @@ def _completed(attack: str, fraction: float | None) -> str:
 
 def _options(settings: DemoSettings, attack: str) -> tuple[str, ...]:
     needs_pulses = settings.short and attack.startswith(_NEED_WEAK_PULSES)
-    return ("--length-km", str(settings.length_km), *(_WEAK_PULSES if needs_pulses else ()))
+    return (*settings.channel, *(_WEAK_PULSES if needs_pulses else ()))
 
 
 def _tapped(modems: EmulatedPair, diary: Path, tell: Narrator) -> dict[str, Any]:

@@ -27,8 +27,6 @@ __all__ = ["run_demo"]
 _Quantum: TypeAlias = "tuple[EmulatedPair, dict[str, Any], tuple[str, str]]"
 """Two devices, what they tell of their photons, and the names of their sites."""
 
-_PATIENCE = 60.0  # seconds for the first key
-
 
 def run_demo(settings: DemoSettings, tell: Narrator) -> dict[str, Any]:
     """Run everything and return the report; nothing of it stays."""
@@ -53,11 +51,13 @@ def run_demo(settings: DemoSettings, tell: Narrator) -> dict[str, Any]:
 
 
 def _modems(stack: ExitStack, settings: DemoSettings, tell: Narrator) -> _Quantum:
-    tell.say(f"Starting two optical modems, {settings.length_km:g} km of fibre between them")
-    modems = start_modems(stack, preset=settings.preset, options=_channel(settings))
+    tell.say(f"Starting two optical modems, {_between(settings)} between them")
+    modems = start_modems(stack, preset=settings.preset, options=settings.channel)
     tell.say("Distilling secret key from photons (BB84)")
     # The end that detects: it alone knows how many errors it corrected.
-    status = watch(modems.bob_url, tell, lambda status: _filled(status, settings), _PATIENCE)
+    status = watch(
+        modems.bob_url, tell, lambda status: _filled(status, settings), settings.patience
+    )
     return modems, distillation_facts(status), ("alice", "bob")
 
 
@@ -68,8 +68,10 @@ def _devices(stack: ExitStack, settings: DemoSettings, tell: Narrator) -> _Quant
     return pair, facts, site_names(facts)
 
 
-def _channel(settings: DemoSettings) -> tuple[str, ...]:
-    return ("--length-km", str(settings.length_km))
+def _between(settings: DemoSettings) -> str:
+    if settings.length_km is None:
+        return f"the line of {settings.preset}"
+    return f"{settings.length_km:g} km of fibre"
 
 
 def _filled(status: DeviceStatus, settings: DemoSettings) -> float:

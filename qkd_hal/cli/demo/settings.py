@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["KEY_BYTES", "DemoSettings", "usual_length_km"]
+__all__ = ["DEFAULT", "KEY_BYTES", "SHORT", "DemoSettings", "usual_length_km"]
 
 KEY_BYTES = 32  # one TLS handshake takes a key of 256 bits
+DEFAULT, SHORT = _USUAL = "default", "short"  # presets of the modems
 _NEAR_KM, _FAR_KM = 5.0, 50.0
 _TO_DRAIN = 16  # keys that are left, at least, to show what happens without any
 
@@ -15,22 +16,32 @@ _TO_DRAIN = 16  # keys that are left, at least, to show what happens without any
 class DemoSettings:
     """Choices of the command line."""
 
-    short: bool
+    preset: str
     megabytes: int
-    length_km: float
+    length_km: float | None
     handshakes: int
     device: str | None = None
     peer_device: str | None = None
 
     @property
-    def preset(self) -> str:
-        """The modem's preset: small blocks of single photons, or the realistic default."""
-        return "short" if self.short else "default"
+    def short(self) -> bool:
+        """Whether the link is the one of small blocks of single photons."""
+        return self.preset == SHORT
+
+    @property
+    def channel(self) -> tuple[str, ...]:
+        """Options of both modems about the line; without a length, it is the preset's."""
+        return () if self.length_km is None else ("--length-km", str(self.length_km))
+
+    @property
+    def patience(self) -> float:
+        """Seconds for the first key: the blocks of real systems are large."""
+        return 60.0 if self.preset in _USUAL else 180.0
 
     @property
     def block_size(self) -> int:
-        """Bytes that a pool takes from its modem at once; a short link makes little key."""
-        return 8 * KEY_BYTES if self.short else 256 * KEY_BYTES
+        """Bytes that a pool takes from its modem at once; some links make little key."""
+        return 256 * KEY_BYTES if self.preset == DEFAULT else 8 * KEY_BYTES
 
     @property
     def stock(self) -> int:
@@ -43,10 +54,12 @@ class DemoSettings:
         return self.stock + _TO_DRAIN
 
 
-def usual_length_km(eve: str | None) -> float:
-    """Return the fibre of a demo with the attack *eve*, or none.
+def usual_length_km(eve: str | None, preset: str) -> float | None:
+    """Return the fibre of a demo with the attack *eve*, or none; None for the preset's own.
 
     Photon-number splitting pays where the fibre loses more than Eve has to block.
     """
+    if preset not in _USUAL:
+        return None
     far = eve is not None and eve.startswith("photon-number-splitting")
     return _FAR_KM if far else _NEAR_KM
