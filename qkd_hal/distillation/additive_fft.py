@@ -27,6 +27,7 @@ __all__ = ["AdditiveFFT"]
 
 _LOG_LANES = 6  # 64 elements to a word
 _PIECE_BITS = 8
+_GROUP_WORDS = 1024  # of a plane: fewer and the calls cost more than the work
 _X = 256  # stands for x: of all candidates its powers have the fewest bits
 
 
@@ -44,69 +45,91 @@ class _Layer(NamedTuple):
 class AdditiveFFT:
     """Transforms blocks of *block_bytes*: a power of two, 64 to 2^15.
 
-    A spectrum is 16 planes of ``words`` words: the values at 2 * *block_bytes* points. Its
-    elements are in an order of their own, the same for all spectra of a size.
+    The spectrum of b blocks is 16 planes by b by ``words``: each block's values at
+    2 * *block_bytes* points. They are in an order of their own, the same for all of a size.
     """
 
     def __init__(self, block_bytes: int) -> None:
+        self.block_bytes = block_bytes
         self._half = block_bytes >> _LOG_LANES
         self.words = 2 * self._half
         self._layers = _layers(block_bytes)
-        sizes = {layer.bits for layer in self._layers}
-        self._expansions = {n: Expansion(n, FIELD_BITS // n * self._half) for n in sizes}
+        self._expansions: dict[tuple[int, int], Expansion] = {}
 
-    def forward(self, block: Bytes) -> Words:
-        """Return the spectrum of a polynomial over GF(2), lowest coefficient first."""
-        planes = to_planes(to_subspace_basis(block.reshape(-1, 1)).reshape(-1))
-        spectrum = np.empty((FIELD_BITS, self.words), np.uint64)
-        # The upper half of the coefficients is zero, so the first layer copies the lower.
-        spectrum[:, : self._half] = spectrum[:, self._half :] = _mapped(_TO_FIELD, planes)
-        for layer in self._layers:
-            if layer.level < _LOG_LANES:
-                swap_lanes(spectrum, layer.level)
-            low, high = self._pairs(spectrum, layer.level)
-            self._add_product(low, high, layer)
-            high ^= low
+    def forward(self, blocks: Bytes) -> Words:
+        """Return the spectrum of b polynomials over GF(2), lowest coefficient first."""
+        spectrum = np.empty((FIELD_BITS, len(blocks), self.words), np.uint64)
+        for at in self._groups(len(blocks)):
+            self._evaluate(blocks[at], spectrum[:, at])
         return spectrum
 
     def backward(self, spectrum: Words) -> Bytes:
-        """Return the polynomial of 2 * *block_bytes* with this spectrum, which is spent."""
-        for layer in reversed(self._layers):
-            low, high = self._pairs(spectrum, layer.level)
-            high ^= low
-            self._add_product(low, high, layer)
-            if layer.level < _LOG_LANES:
-                swap_lanes(spectrum, layer.level)
-        spectrum[:, self._half :] ^= spectrum[:, : self._half]
-        planes = _mapped(_FROM_FIELD, spectrum)
-        halves = from_planes(planes[:_PIECE_BITS]), from_planes(planes[_PIECE_BITS:])
-        pieces = from_subspace_basis(np.stack(halves, axis=1))
-        polynomial = pieces[:, 0].copy()
-        polynomial[1:] ^= pieces[:-1, 1]
-        return polynomial
+        """Return the b polynomials of 2 * *block_bytes* with this spectrum, which is spent."""
+        groups = self._groups(spectrum.shape[1])
+        return np.concatenate([self._interpolated(spectrum[:, at]) for at in groups])
 
     def wipe(self) -> None:
         """Overwrite the buffers."""
         for expansion in self._expansions.values():
             expansion.wipe()
 
+    def _groups(self, blocks: int) -> list[slice]:
+        size = max(1, _GROUP_WORDS // self._half)
+        return [slice(at, min(at + size, blocks)) for at in range(0, blocks, size)]
+
+    def _evaluate(self, blocks: Bytes, spectrum: Words) -> None:
+        pieces = np.stack([to_subspace_basis(block) for block in blocks])
+        planes = to_planes(pieces.reshape(-1)).reshape(_PIECE_BITS, len(blocks), -1)
+        # The upper half of the coefficients is zero, so the first layer copies the lower.
+        spectrum[..., : self._half] = spectrum[..., self._half :] = _mapped(_TO_FIELD, planes)
+        for layer in self._layers:
+            if layer.level < _LOG_LANES:
+                swap_lanes(spectrum, layer.level)
+            low, high = self._pairs(spectrum, layer.level)
+            self._add_product(low, high, layer)
+            high ^= low
+
+    def _interpolated(self, spectrum: Words) -> Bytes:
+        for layer in reversed(self._layers):
+            low, high = self._pairs(spectrum, layer.level)
+            high ^= low
+            self._add_product(low, high, layer)
+            if layer.level < _LOG_LANES:
+                swap_lanes(spectrum, layer.level)
+        spectrum[..., self._half :] ^= spectrum[..., : self._half]
+        planes = _mapped(_FROM_FIELD, spectrum)
+        return np.stack([_polynomial(planes[:, at]) for at in range(planes.shape[1])])
+
     def _pairs(self, spectrum: Words, level: int) -> tuple[Words, Words]:
         if level < _LOG_LANES:
-            return spectrum[:, : self._half], spectrum[:, self._half :]
-        blocks = spectrum.reshape(FIELD_BITS, -1, 2, 1 << level - _LOG_LANES)
-        return blocks[:, :, 0], blocks[:, :, 1]
+            return spectrum[..., : self._half], spectrum[..., self._half :]
+        pairs = spectrum.reshape(*spectrum.shape[:2], -1, 2, 1 << level - _LOG_LANES)
+        return pairs[..., 0, :], pairs[..., 1, :]
 
     def _add_product(self, into: Words, of: Words, layer: _Layer) -> None:
         # Over a subfield an element is a vector, whose parts are multiplied one by one.
         parts = FIELD_BITS // layer.bits
         shape = (parts, layer.bits, *of.shape[1:])
         planes = np.ascontiguousarray(of.reshape(shape).swapaxes(0, 1))
-        expanded = self._expansions[layer.bits](planes.reshape(layer.bits, -1))
-        terms = expanded.reshape(len(expanded), parts, -1)
+        expanded = self._expansion(layer.bits, planes.size // layer.bits)(
+            planes.reshape(layer.bits, -1)
+        )
+        terms = expanded.reshape(len(expanded), -1, self._half)
         terms &= layer.twiddles
         product = contract(expanded).reshape(planes.shape)
         total = into.reshape(shape)
         total ^= product.swapaxes(0, 1)
+
+    def _expansion(self, bits: int, size: int) -> Expansion:
+        if (bits, size) not in self._expansions:
+            self._expansions[bits, size] = Expansion(bits, size)
+        return self._expansions[bits, size]
+
+
+def _polynomial(planes: Words) -> Bytes:
+    low, high = (from_subspace_basis(from_planes(half)) for half in np.split(planes, 2))
+    low[1:] ^= high[:-1]
+    return low
 
 
 @lru_cache(maxsize=2)

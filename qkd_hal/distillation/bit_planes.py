@@ -45,7 +45,7 @@ def to_planes(octets: Bytes) -> Words:
 
 def from_planes(planes: Words) -> Bytes:
     """Undo :func:`to_planes`."""
-    rows = planes.astype(_WORD, copy=False).view(np.uint8)
+    rows = np.ascontiguousarray(planes, _WORD).view(np.uint8)
     return _transposed(np.ascontiguousarray(rows.T).reshape(-1).view(_WORD)).view(np.uint8)
 
 
@@ -62,7 +62,7 @@ def swap_lanes(planes: Words, bit: int) -> None:
     """Exchange lanes with a 1 at *bit* of their number in the first half of the words of each
     plane for those with a 0 in the second, in place; undoes itself.
     """
-    first, second = np.split(planes, 2, axis=1)
+    first, second = np.split(planes, 2, axis=-1)
     shift = np.uint64(1 << bit)
     moved = first >> shift
     moved ^= second

@@ -10,7 +10,6 @@ from qkd_hal.distillation.additive_fft import AdditiveFFT
 from qkd_hal.distillation.nimbers import FIELD_BITS, Expansion, contract
 
 if TYPE_CHECKING:
-
     from numpy.typing import NDArray
 
     Bytes = NDArray[np.uint8]
@@ -40,40 +39,39 @@ class BitSliced:
         blocks before and beyond are left out.
         """
         transform = AdditiveFFT(block_bytes)
-        keys = np.stack([transform.forward(block) for block in key.reshape(-1, block_bytes)])
-        seeds = np.stack([transform.forward(block) for block in seed.reshape(-1, block_bytes)])
+        keys = transform.forward(key.reshape(-1, block_bytes))
+        seeds = transform.forward(seed.reshape(-1, block_bytes))
+        sums = transform.backward(_convolved(keys, seeds, rows + 1)).reshape(-1, 2, block_bytes)
         product = np.zeros((rows + 2, block_bytes), np.uint8)
-        for row, spectrum in enumerate(_convolved(keys, seeds, rows + 1)):
-            product[row : row + 2] ^= transform.backward(spectrum).reshape(2, -1)
+        product[:-1] = sums[:, 0]
+        product[1:] ^= sums[:, 1]
         keys.fill(0)
+        sums.fill(0)
         transform.wipe()
         return product.reshape(-1)
 
 
 def _convolved(keys: Words, seeds: Words, rows: int) -> Words:
     """Return sum[row] = sum over i of keys[i] * seeds[k - 1 + row - i], a few words at a time."""
-    words = keys.shape[2]
-    step = max(1, _CACHED_WORDS // (_EXPANDED * (len(keys) + len(seeds))))
-    sums = np.empty((rows, FIELD_BITS, words), np.uint64)
+    _, blocks, words = keys.shape
+    step = max(1, _CACHED_WORDS // (_EXPANDED * (blocks + seeds.shape[1])))
+    sums = np.empty((FIELD_BITS, rows, words), np.uint64)
     for at in range(0, words, step):
-        part = slice(at, at + step)
-        sums[:, :, part] = _convolved_part(keys[:, :, part], seeds[:, :, part], rows)
+        part = np.s_[..., at : at + step]
+        _convolve(keys[part], seeds[part], sums[part])
     return sums
 
 
-def _convolved_part(keys: Words, seeds: Words, rows: int) -> Words:
+def _convolve(keys: Words, seeds: Words, sums: Words) -> None:
     ups, downs = _expanded(keys), _expanded(seeds)[:, ::-1]
-    sums = np.empty((rows, FIELD_BITS, keys.shape[2]), np.uint64)
-    for row, total in enumerate(sums):
-        # Key block i meets seed block `last` - i, which stands at `turned` + i in `downs`.
-        last = len(keys) - 1 + row
-        turned = len(seeds) - 1 - last
+    count = ups.shape[1]
+    for row in range(sums.shape[1]):
+        # Key block i meets seed block count - 1 + row - i, which stands at `turned` + i.
+        turned = downs.shape[1] - count - row
         first = max(0, -turned)
-        terms = ups[:, first:] & downs[:, turned + first : turned + len(keys)]
-        total[:] = contract(np.bitwise_xor.reduce(terms, axis=1))
-    return sums
+        terms = ups[:, first:] & downs[:, turned + first : turned + count]
+        sums[:, row] = contract(np.bitwise_xor.reduce(terms, axis=1))
 
 
-def _expanded(spectra: Words) -> Words:
-    planes = spectra.swapaxes(0, 1)
+def _expanded(planes: Words) -> Words:
     return Expansion(FIELD_BITS, *planes.shape[1:])(planes)

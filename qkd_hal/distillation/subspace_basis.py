@@ -21,13 +21,13 @@ __all__ = ["from_subspace_basis", "to_subspace_basis"]
 
 
 def to_subspace_basis(coefficients: Bytes) -> Bytes:
-    """Convert 2^k rows of coefficients of powers of x, lowest power first."""
-    return _convert(coefficients.copy(), inverse=False)
+    """Convert 2^k coefficients of powers of x, lowest power first."""
+    return _convert(coefficients.reshape(-1, 1).copy(), inverse=False).reshape(-1)
 
 
 def from_subspace_basis(coefficients: Bytes) -> Bytes:
     """Undo :func:`to_subspace_basis`."""
-    return _convert(coefficients.copy(), inverse=True)
+    return _convert(coefficients.reshape(-1, 1).copy(), inverse=True).reshape(-1)
 
 
 def _convert(rows: Bytes, *, inverse: bool) -> Bytes:
