@@ -61,13 +61,17 @@ class DetectionBuffer:
         self._first_pulse = before
         if self._batches and self._batches[0].first_pulse < before:
             whole = _join(self._batches)
-            self._keep(whole, int(np.searchsorted(whole.pulses, before)), before)
+            self.clear()
+            self._put_back(whole, int(np.searchsorted(whole.pulses, before)), before)
 
     def cut(self) -> DetectionBatch:
         """Take the first block; call only when :attr:`ready`."""
-        whole = _join(self._batches)
+        counts = np.cumsum([len(batch.pulses) for batch in self._batches])
+        enough = int(np.searchsorted(counts, self._size)) + 1
+        whole, self._batches = _join(self._batches[:enough]), self._batches[enough:]
+        self._count -= len(whole.pulses)
         end = int(whole.pulses[self._size - 1]) + 1
-        self._keep(whole, self._size, end)
+        self._put_back(whole, self._size, end)
         return _slice(whole, slice(0, self._size), whole.first_pulse, end)
 
     def _append(self, batch: DetectionBatch) -> None:
@@ -76,14 +80,17 @@ class DetectionBuffer:
             batch = _join([self._batches.pop(), batch])
         self._batches.append(batch)
 
-    def _keep(self, whole: DetectionBatch, start: int, first_pulse: int) -> None:
+    def _put_back(self, whole: DetectionBatch, start: int, first_pulse: int) -> None:
+        """Let what *whole* holds from place *start* on be the first of what waits."""
         end = max(first_pulse, whole.end_pulse)
         rest = _slice(whole, slice(start, None), first_pulse, end)
-        self._batches = [rest]
-        self._count = len(rest.pulses)
+        self._batches.insert(0, rest)
+        self._count += len(rest.pulses)
 
 
 def _join(batches: list[DetectionBatch]) -> DetectionBatch:
+    if len(batches) == 1:
+        return batches[0]
     return DetectionBatch(
         np.concatenate([batch.pulses for batch in batches]),
         np.concatenate([batch.bases for batch in batches]),
