@@ -95,13 +95,22 @@ class Distiller:
         poller.register(self._waker.fileno(), zmq.POLLIN)
         self._handle(self._session.start())
         while not stop.is_set():
-            poller.poll(_SLICE_MS)
-            self._waker.clear()
-            for message in self._channel.received():
-                self._receive(message)
-            self._handle(self._quantum(self._session))
-            self._send()
+            if not self._take_in():
+                # New blocks start while those under way leave this end idle: as many as the
+                # round trip asks for, and no memory for more.
+                self._waker.clear()
+                self._handle(self._quantum(self._session))
+                self._send()
+                poller.poll(_SLICE_MS)
             self._tick()
+
+    def _take_in(self) -> bool:
+        """Act on some of what the peer said; false if it said nothing."""
+        said = False
+        for message in self._channel.received():
+            said = True
+            self._receive(message)
+        return said
 
     def _receive(self, message: bytes) -> None:
         self._record.heard()

@@ -96,6 +96,7 @@ class ReceivingEnd:
         record: LinkRecord,
         waker: Waker,
     ) -> None:
+        self._waker = waker
         seed = None if settings.seed is None else settings.seed + 1
         self.thread = Receiver(
             socket,
@@ -108,8 +109,9 @@ class ReceivingEnd:
         """The engine takes detections as they come."""
 
     def work(self, session: DistillationSession) -> list[Event]:
-        """Hand what was detected to the engine, while it needs any."""
-        with suppress(queue.Empty):
-            while session.wants_detections:
+        """Hand a batch of what was detected to the engine, if it needs any."""
+        if session.wants_detections:
+            with suppress(queue.Empty):
                 session.add_detections(self.thread.batches.get_nowait())
+                self._waker.set()  # there may be more
         return []
