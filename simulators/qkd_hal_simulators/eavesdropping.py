@@ -20,9 +20,11 @@ from qkd_hal.sources import DetectionBatch
 from qkd_hal_simulators.physics.emission_log import FrameLog
 from qkd_hal_simulators.physics.eve import Knowledge, Target, make_attack
 from qkd_hal_simulators.physics.eve.options import with_option
+from qkd_hal_simulators.physics.memory import Recovery
 from qkd_hal_simulators.physics.random import physical_generator
-from qkd_hal_simulators.physics.source import LightSource, SinglePhotons, WeakCoherentPulses
-from qkd_hal_simulators.settings import PRESETS, ChannelSettings
+from qkd_hal_simulators.physics.sampler import click_probability, click_table
+from qkd_hal_simulators.physics.source import LightSource
+from qkd_hal_simulators.presets import PRESETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,10 +34,12 @@ if TYPE_CHECKING:
     from qkd_hal.distillation.estimation import Estimation
     from qkd_hal.distillation.parameters import DistillationParameters
     from qkd_hal.distillation.sifting import Emitted
+    from qkd_hal_simulators.channel import ChannelSettings
     from qkd_hal_simulators.physics.eve import Attack
 
 __all__ = ["Observation", "Point", "observe", "sweep", "target_of"]
 
+_FEWEST_CLICKS = 1e-12  # per pulse, on a line that is dark from end to end
 _RECONCILIATION = 1.1  # leak over Shannon's limit: what Cascade needs for blocks of this size
 
 
@@ -90,8 +94,15 @@ class Observation:
 
 def target_of(parameters: DistillationParameters, channel: ChannelSettings) -> Target:
     """Return what Eve knows of a link with these settings."""
-    numbers = _light(parameters).photon_numbers().sum(axis=1)
-    return Target(channel.fibre, channel.efficiency, channel.dark_count_probability, numbers)
+    light, detector = channel.light(parameters), channel.detector(parameters)
+    clicks = max(_FEWEST_CLICKS, click_probability(click_table(light, channel.fibre, detector)))
+    return Target(
+        channel.fibre,
+        channel.efficiency,
+        light.photon_numbers().sum(axis=1),
+        honest_clicks=1 / detector.memory.mean_gap(clicks),
+        clock_hz=channel.clock_mhz * 1e6,
+    )
 
 
 def sweep(
@@ -106,8 +117,8 @@ def sweep(
     """Return QBER, key and Eve's knowledge for each share of the pulses that she taps.
 
     *attack_name* may carry options, such as ``"intercept-resend:basis=breidbart"``, except
-    ``fraction``: that is the share, from 0 to 1. Each point takes *pulses* pulses of the
-    light and block rules of *preset*, over *channel*; all of them together one *seed*.
+    ``fraction``: that is the share, from 0 to 1. Each point takes *pulses* pulses by the
+    light and block rules of *preset*, over its channel or *channel*; one *seed* serves all.
 
     Raises:
         UsageError: no such attack, preset or share, or *attack_name* names its fraction.
@@ -115,7 +126,7 @@ def sweep(
     if preset not in PRESETS:
         raise UsageError(f"no preset {preset!r}", cure=f"Take one of {', '.join(PRESETS)}")
     parameters = PRESETS[preset].parameters
-    channel = channel or ChannelSettings()
+    channel = channel or PRESETS[preset].channel
     target = target_of(parameters, channel)
     rng = physical_generator(seed)
     points = []
@@ -137,17 +148,20 @@ def observe(
 ) -> Observation:
     """Send *pulses* pulses past *attack* and take all detections for one block."""
     source = LightSource(
-        _light(parameters), key_basis_probability=parameters.key_basis_probability, rng=rng
+        channel.light(parameters),
+        key_basis_probability=parameters.key_basis_probability,
+        rng=rng,
     )
     log = FrameLog(intensities=source.intensities, first_pulse=0)
     detector = channel.detector(parameters)
+    recovery = Recovery(detector.memory)
     batches = []
     for count in _frames(pulses, frame_pulses):
         cells, frame = source.emit(log.end, count)
         log.add(cells)
         light = attack.tap(frame, rng)
         arrived = light if attack.replaces_line else channel.fibre.transmit(light, rng)
-        batches.append(detector.detect(arrived, rng))
+        batches.append(detector.detect(arrived, rng, recovery))
     return _observation(attack, _joined(batches), log, parameters.levels)
 
 
@@ -185,12 +199,6 @@ def _point(share: float, seen: Observation, parameters: DistillationParameters) 
         eve_bits=seen.knowledge.shannon_bits,
         key_qber=seen.key_qber,
     )
-
-
-def _light(parameters: DistillationParameters) -> WeakCoherentPulses | SinglePhotons:
-    if parameters.source == "single-photon":
-        return SinglePhotons()
-    return WeakCoherentPulses(parameters.intensities, parameters.intensity_probabilities)
 
 
 def _frames(pulses: int, size: int) -> Iterator[int]:

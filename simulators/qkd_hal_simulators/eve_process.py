@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_eve"]
 
+_LOG = logging.getLogger("qkd_hal.modem.eve")
 _SLICE_MS = 50
 _REPORT_SECONDS = 0.2
 
@@ -174,5 +176,8 @@ def _forward_one(
         if attack is not None:
             raw = attack.tap(PhotonFrame.from_bytes(raw), rng).to_bytes()
         light_out.send(raw, zmq.NOBLOCK)
-    except (ProtocolError, zmq.Again):
-        return  # light that is no light, or a receiver that went away: it is lost in the fibre
+    except ProtocolError as error:
+        # Clicks that were sampled at the emitting end come here, too: she has nothing to tap.
+        _LOG.warning("dropped a message on the quantum channel: %s", error)
+    except zmq.Again:
+        _LOG.debug("a frame found no receiver")

@@ -86,5 +86,5 @@ def place_of(attack: str) -> Place:
     if name == MAN_IN_THE_MIDDLE:
         make_man_in_the_middle(attack, np.random.default_rng())
         return Place(tampers_with_messages=True, replaces_line=False)
-    anywhere = Target(Fibre(0.0), 1.0, 0.0, np.array([0.0, 1.0]))
+    anywhere = Target(Fibre(0.0), 1.0, np.array([0.0, 1.0]), honest_clicks=1.0, clock_hz=1e9)
     return Place(False, make_attack(attack, anywhere).replaces_line)

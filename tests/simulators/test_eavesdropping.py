@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from qkd_hal.errors import UsageError
+from qkd_hal_simulators.channel import ChannelSettings
 from qkd_hal_simulators.eavesdropping import Point, sweep
-from qkd_hal_simulators.settings import ChannelSettings
 
 SHARES = [0.0, 0.1, 0.2, 0.5, 1.0]
 SIGMAS_6 = 0.03  # six deviations of an error rate of a quarter over 10000 bits, rounded up
@@ -59,6 +59,11 @@ def test_options_and_channel_reach_the_attack() -> None:
     assert x.key_qber < 0.02
     assert x.qber == pytest.approx(0.5, abs=0.1)
     assert x.secret_bits == 0
+
+
+def test_the_channel_is_the_presets_unless_told_otherwise() -> None:
+    (point,) = sweep("noise", [0.0], preset="qssl", pulses=1 << 17)
+    assert point.qber == pytest.approx(0.05, abs=0.015)
 
 
 def test_pulses_need_not_fill_a_frame() -> None:

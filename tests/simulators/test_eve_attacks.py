@@ -16,6 +16,7 @@ import pytest
 from qkd_hal.distillation.finite_key import binary_entropy
 from qkd_hal.distillation.parameters import DistillationParameters
 from qkd_hal.errors import UsageError
+from qkd_hal_simulators.channel import ChannelSettings
 from qkd_hal_simulators.eavesdropping import observe, target_of
 from qkd_hal_simulators.eve_report import single_photon_share
 from qkd_hal_simulators.physics.eve import (
@@ -31,7 +32,6 @@ from qkd_hal_simulators.physics.eve.notebook import BREIDBART_CERTAINTY
 from qkd_hal_simulators.physics.fibre import Fibre
 from qkd_hal_simulators.physics.frame import PhotonFrame
 from qkd_hal_simulators.physics.random import physical_generator
-from qkd_hal_simulators.settings import ChannelSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +43,15 @@ SIGMAS = 6.0
 PULSES = 1 << 18
 SINGLE = DistillationParameters.short()
 WEAK = DistillationParameters()
+REAL = ChannelSettings(
+    30.0,
+    efficiency_mismatch=0.1,
+    background_photons=1e-4,
+    intensity_noise=0.05,
+    dead_time_ns=20.0,
+    afterpulse_probability=0.02,
+    afterpulse_ns=10.0,
+)
 PERFECT = ChannelSettings(0.0, efficiency=1.0, dark_count_probability=0.0, misalignment=0.0)
 FAR = ChannelSettings(50.0)
 DARKLESS = ChannelSettings(10.0, dark_count_probability=0.0, misalignment=0.0)
@@ -202,9 +211,12 @@ def test_splitting_keeps_the_rate_that_the_two_expect(length_km: float) -> None:
     assert_errors(seen, 0.01, 0.01)
 
 
-def test_the_rate_that_the_two_expect_is_that_of_an_untapped_line() -> None:
-    seen = run(InterceptResend(0.0), WEAK, FAR, 1 << 21)
-    assert_rate(seen.detections, seen.pulses, target_of(WEAK, FAR).honest_clicks)
+@pytest.mark.parametrize("channel", [FAR, REAL])
+def test_the_rate_that_the_two_expect_is_that_of_an_untapped_line(
+    channel: ChannelSettings,
+) -> None:
+    seen = run(InterceptResend(0.0), WEAK, channel, 1 << 21)
+    assert_rate(seen.detections, seen.pulses, target_of(WEAK, channel).honest_clicks)
 
 
 def test_splitting_favours_bright_pulses() -> None:

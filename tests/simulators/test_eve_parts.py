@@ -19,7 +19,13 @@ from qkd_hal_simulators.physics.eve.options import AttackOptions, with_option
 from qkd_hal_simulators.physics.eve.photon_number_splitting import PhotonNumberSplitting
 from qkd_hal_simulators.physics.fibre import Fibre
 
-TARGET = Target(Fibre(10.0), 0.5, 0.0, np.array([0.8, 0.15, 0.05]))
+
+def target(length_km: float = 10.0, numbers: tuple[float, ...] = (0.8, 0.15, 0.05)) -> Target:
+    fibre = Fibre(length_km)
+    return Target(fibre, 0.5, np.array(numbers), honest_clicks=0.1, clock_hz=2e8)
+
+
+TARGET = target()
 SECOND = 1_000_000_000  # pulses of link time
 
 
@@ -61,6 +67,10 @@ def test_no_run_of_frames_exceeds_the_rate(rate: float, frames: list[tuple[int, 
 def test_a_slow_rate_adds_up_over_frames() -> None:
     budget = Budget(per_second=1.0)
     assert sum(budget.grant(1, SECOND // 8) for _ in range(80)) == 10
+
+
+def test_a_second_has_as_many_pulses_as_the_clock_says() -> None:
+    assert Budget(per_second=10.0, clock_hz=1e6).grant(100, 1_000_000) == 10
 
 
 def test_both_limits_hold() -> None:
@@ -174,7 +184,7 @@ def test_options_make_the_attack_that_they_name() -> None:
     assert isinstance(attack, InterceptResend)
     assert (attack.fraction, attack.basis, attack.hands.budget.total) == (0.3, "breidbart", 5)
     slow = make_attack("noise:per-second=1e6", TARGET)
-    assert slow.hands.budget.per_second == 1e6
+    assert (slow.hands.budget.per_second, slow.hands.budget.clock_hz) == (1e6, 2e8)
     assert slow.fraction == 1.0
 
 
@@ -271,13 +281,11 @@ def test_an_attack_needs_its_channel() -> None:
 def test_farther_away_eve_blocks_more() -> None:
     blocked = []
     for length_km in (1.0, 5.0, 20.0, 40.0):
-        target = Target(Fibre(length_km), 0.5, 0.0, TARGET.photon_numbers)
-        splitter = PhotonNumberSplitting.keeping_rate(target)
+        splitter = PhotonNumberSplitting.keeping_rate(target(length_km))
         blocked.append(splitter.blocked + splitter.blocked_split)
     assert all(near < far for near, far in pairwise(blocked))
 
 
 def test_a_source_without_single_photons_leaves_nothing_to_block() -> None:
-    dark = Target(Fibre(5.0), 0.5, 0.0, np.array([1.0, 0.0]))
-    splitter = PhotonNumberSplitting.keeping_rate(dark)
+    splitter = PhotonNumberSplitting.keeping_rate(target(numbers=(1.0, 0.0)))
     assert (splitter.blocked, splitter.blocked_split) == (0.0, 0.0)

@@ -6,16 +6,14 @@ from dataclasses import dataclass, field
 
 from qkd_hal.errors import UsageError
 
-__all__ = ["PULSE_CLOCK_HZ", "Budget"]
-
-PULSE_CLOCK_HZ = 1e9  # the nominal clock by which pulses are numbered: a frame is a time
+__all__ = ["Budget"]
 
 
 @dataclass(slots=True)
 class Budget:
     """Pulses with light that Eve may tap: *total* of a run, *per_second* of link time.
 
-    Link time is the pulse clock's, not the wall's, so that a seed replays a limited Eve too.
+    Link time is counted in pulses of *clock_hz*, so that a seed replays a limited Eve too.
     What she does not use she cannot save: in any run of frames that lasts t seconds she taps
     at most ``per_second * t + 1`` pulses.
 
@@ -25,6 +23,7 @@ class Budget:
 
     total: int | None = None
     per_second: float | None = None
+    clock_hz: float = 1e9
     spent: int = field(default=0, init=False)
     refused: int = field(default=0, init=False)
     _credit: float = field(default=0.0, init=False, repr=False)
@@ -47,5 +46,5 @@ class Budget:
         return allowed
 
     def _earn(self, pulse_count: int) -> int:
-        self._credit += (self.per_second or 0.0) * pulse_count / PULSE_CLOCK_HZ
+        self._credit += (self.per_second or 0.0) * pulse_count / self.clock_hz
         return int(self._credit)

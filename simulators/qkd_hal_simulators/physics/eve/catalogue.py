@@ -66,7 +66,7 @@ def make_attack(spec: str | AttackOptions, target: Target) -> Attack:
             cure=f"Take one of {', '.join(ATTACKS)}",
         )
     fraction = options.share("fraction", 1.0)
-    budget = Budget(options.count("pulses"), options.number("per-second"))
+    budget = Budget(options.count("pulses"), options.number("per-second"), target.clock_hz)
     attack = _MAKERS[options.name](options, target, fraction, Hands(budget))
     options.finish()
     return attack

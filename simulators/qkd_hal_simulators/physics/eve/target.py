@@ -19,15 +19,17 @@ __all__ = ["Target"]
 class Target:
     """The line that Eve sits on.
 
-    *fibre* as it was laid; *efficiency* and *dark_count_probability* (per pulse, either
-    detector) of the receiver; *photon_numbers*: P(n photons in a pulse), n = 0, 1, …, over
-    all intensities, for she cannot tell a pulse's intensity.
+    *fibre* as it was laid; *efficiency* of the receiver; *photon_numbers*: P(n photons in a
+    pulse), n = 0, 1, …, over all intensities, for she cannot tell a pulse's intensity.
+    *honest_clicks*: detections per pulse when nobody taps the line, dark counts and all;
+    *clock_hz*: pulses per second.
     """
 
     fibre: Fibre
     efficiency: float
-    dark_count_probability: float
     photon_numbers: NDArray[np.float64] = field(repr=False)
+    honest_clicks: float
+    clock_hz: float
 
     @property
     def signal_clicks(self) -> float:
@@ -35,12 +37,6 @@ class Target:
         arriving = self.fibre.transmittance * self.efficiency
         silent = (1 - arriving) ** np.arange(self.photon_numbers.size)
         return 1 - float(silent @ self.photon_numbers)
-
-    @property
-    def honest_clicks(self) -> float:
-        """Clicks per pulse when nobody taps the line, dark counts among them."""
-        dark = (1 - self.dark_count_probability) ** 2
-        return 1 - dark * (1 - self.signal_clicks)
 
     def split_clicks(self) -> tuple[float, float]:
         """Return clicks per pulse from single photons and from split pulses, all let through.
