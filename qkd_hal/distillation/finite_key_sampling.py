@@ -16,8 +16,7 @@ __all__ = [
     "serfling_deviation",
 ]
 
-_MOST_TERMS = 4096  # summed one by one; a geometric series bounds the rest
-_SMALL = 1e-15  # a term below this share of the sum ends it
+_TERMS = 64  # summed one by one; a geometric series bounds the rest, and hardly exceeds it
 
 
 def random_sampling_gamma(a: float, b: float, c: float, d: float) -> float:
@@ -62,41 +61,40 @@ def most_key_errors(key_bits: int, test_bits: int, test_errors: int, eps_pe: flo
     """
     limit = 2 * math.log(eps_pe)
 
-    def seldom(errors: int, terms: int) -> bool:
-        total = test_errors + errors
-        tail = hypergeometric_log_tail(test_errors, total, key_bits, test_bits, terms=terms)
-        return tail <= limit
+    def least(low: int, high: int, terms: int) -> int:
+        while high - low > 1:
+            middle = (low + high) // 2
+            total = test_errors + middle
+            tail = hypergeometric_log_tail(test_errors, total, key_bits, test_bits, terms=terms)
+            low, high = (low, middle) if tail <= limit else (middle, high)
+        return high
 
-    # The geometric bound alone costs one term, and is at most an error or two too high.
-    low, high = 0, key_bits
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if seldom(middle, 0) else (middle, high)
-    while high > 1 and seldom(high - 1, _MOST_TERMS):
-        high -= 1
-    return high
+    # A geometric series alone is quick, and hardly ever an error in a thousand too high.
+    near = least(0, key_bits, 0)
+    return least(max(0, near - 2 - near // 1000), near, _TERMS)
 
 
 def hypergeometric_log_tail(
-    drawn: int, errors: int, key_bits: int, test_bits: int, *, terms: int = _MOST_TERMS
+    drawn: int, errors: int, key_bits: int, test_bits: int, *, terms: int = _TERMS
 ) -> float:
     """Return an upper bound on ln P(at most *drawn* of all *errors* fall into the test).
 
-    The first *terms* terms are summed; what follows falls faster than a geometric series,
-    which bounds it. Above the distribution's mode the bound is 0, that is P = 1.
+    The largest *terms* are summed; what follows falls faster than a geometric series, which
+    bounds it. Above the distribution's mode the bound is 0, that is P = 1.
     """
     if drawn < errors - key_bits:
         return -math.inf
     step = _step_down(drawn, errors, key_bits, test_bits)
     if step >= 1:
         return 0.0
-    sum_, term, at = 1.0, 1.0, drawn
-    while terms and term > _SMALL * sum_:
+    total, term = 0.0, 1.0
+    for at in range(drawn - 1, drawn - 1 - terms, -1):
+        total += term
         term *= step
-        sum_ += term
-        at, terms = at - 1, terms - 1
+        if not term:
+            break
         step = _step_down(at, errors, key_bits, test_bits)
-    log_sum = math.log(sum_ + term * step / (1 - step))
+    log_sum = math.log(total + term / (1 - step))
     return min(0.0, _log_probability(drawn, errors, key_bits, test_bits) + log_sum)
 
 
