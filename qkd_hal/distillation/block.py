@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from qkd_hal.distillation.authentication import PadPosition, SealedTag, Transcript
+from qkd_hal.distillation.epsilon_budget import epsilon_budget
 from qkd_hal.distillation.events import BlockDistilled
 from qkd_hal.distillation.parameters import MASK_BYTES
 from qkd_hal.distillation.report import BlockReport
@@ -202,6 +203,7 @@ class Block:
             authentication_bits=_TAGS_PER_BLOCK * 8 * MASK_BYTES,
             forgery_bound=forgery,
             epsilon=self.parameters.eps_sec + self.parameters.eps_cor + forgery,
+            epsilon_budget=epsilon_budget(self.parameters, forgery),
         )
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from qkd_hal.distillation.finite_key import binary_entropy
+
+if TYPE_CHECKING:
+    from qkd_hal.distillation.epsilon_budget import EpsilonBudget
 
 __all__ = ["BlockReport"]
 
@@ -17,7 +21,8 @@ class BlockReport:
     detector, which corrected them. ``leak_bits``: parities that the emitter sent.
     ``secret_bits``: length of the amplified key; ``net_bits``: after refilling the pads;
     ``authentication_bits``: pad spent on tags by both ends. ``forgery_bound``: chance that
-    any tag of the block was forged. ``seconds`` is the host's to fill in.
+    any tag of the block was forged. ``epsilon``: security parameter of a good block, and
+    ``epsilon_budget`` its terms. ``seconds`` is the host's to fill in.
     """
 
     block: int
@@ -34,6 +39,7 @@ class BlockReport:
     authentication_bits: int = 0
     forgery_bound: float = 0.0
     epsilon: float = 0.0
+    epsilon_budget: EpsilonBudget | None = None
     seconds: float | None = None
     aborted: str | None = None
 
@@ -45,6 +51,6 @@ class BlockReport:
             return None
         return self.leak_bits / (self.sifted_bits * binary_entropy(min(rate, 0.5)))
 
-    def to_json(self) -> dict[str, int | float | str | None]:
-        """Return a flat object of plain numbers."""
+    def to_json(self) -> dict[str, Any]:
+        """Return an object of plain numbers; ``epsilon_budget`` is one within it."""
         return {**asdict(self), "efficiency": self.efficiency}
