@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-_EXTRA_OF = {"OpenSSL": "tls", "numpy": "sim", "zmq": "sim"}
+_EXTRA_OF = {"OpenSSL": "tls", "matplotlib": "plot", "numpy": "sim", "zmq": "sim"}
 
 
 @dataclass(frozen=True, slots=True)

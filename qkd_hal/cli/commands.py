@@ -25,6 +25,7 @@ COMMANDS = {
     "get-key": LazyCommand("qkd_hal.cli.get_key:get_key", "Fetch one key into a private file."),
     "pool": LazyCommand("qkd_hal.pool._cli:pool", "Look into a key pool."),
     "token": LazyCommand("qkd_hal.cli.token:token", "Fill key tokens and look after them."),
+    "plot": LazyCommand("qkd_hal.cli.plot:plot", "Draw figures for a paper."),
     "audit": LazyCommand(
         "qkd_hal.cli.audit:audit", "Derive a recorded session's keys again, and check it."
     ),
