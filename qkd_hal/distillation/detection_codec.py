@@ -97,11 +97,10 @@ def unpack_pattern(coded: bytes, count: int) -> NDArray[np.uint8]:
 def _best_parameter(gaps: NDArray[np.int64]) -> int:
     """Return the smallest of the parameters with the shortest code.
 
-    The length is convex in the parameter, so that the first rise ends the search.
+    The length is convex in the parameter, so that the first rise ends the search. It begins
+    where quotients are at least 3/2 on average, if not at 0: all smaller ones are longer.
     """
     parameter = max(0, (int(gaps.sum()) // len(gaps)).bit_length() - 2)
-    while parameter and not _is_longer(gaps, parameter - 1):
-        parameter -= 1
     while _is_longer(gaps, parameter):
         parameter += 1
     return parameter

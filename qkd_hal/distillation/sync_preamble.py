@@ -103,7 +103,7 @@ class Alignment:
 def find_preamble(
     ticks: NDArray[np.int64], end: int, preamble: Preamble, period: float, max_drift: float
 ) -> Alignment | None:
-    """Look for *preamble* among clicks at *ticks*, rising, all below *end*.
+    """Look for *preamble* among the clicks at *ticks*, rising, below *end*.
 
     *period*: ticks per pulse; *max_drift*: by which share it may be wrong. ``None`` where the
     whole preamble is not there, or too faint.

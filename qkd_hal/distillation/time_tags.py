@@ -189,9 +189,8 @@ class TimeTagAligner:
         self._searched = end
         limit = self._began + int(settings.search_seconds / settings.tick_seconds)
         ticks = self._waiting.times
-        early = ticks[: np.searchsorted(ticks, limit)]
         how = settings.preamble, settings.period, settings.max_drift_ppm * 1e-6
-        self._alignment = find_preamble(early, min(end, limit), *how)
+        self._alignment = find_preamble(ticks, min(end, limit), *how)
         if self._alignment is not None:
             self._waiting = self._waiting.part(slice(self._alignment.used, None))
         elif end >= limit:

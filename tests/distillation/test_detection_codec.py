@@ -28,12 +28,13 @@ RISING = st.one_of(
 )
 
 
-def plain_code(pulses: list[int], first: int) -> bytes:
+def plain_code(pulses: list[int], first: int, k: int | None = None) -> bytes:
     """Code as the documentation says, bit by bit, with the parameter found by trying all."""
     if not pulses:
         return b""
     gaps = [b - a - 1 for a, b in zip([first - 1, *pulses], pulses, strict=False)]
-    k = min(range(62), key=lambda k: len(gaps) * (k + 1) + sum(gap >> k for gap in gaps))
+    if k is None:
+        k = min(range(62), key=lambda k: len(gaps) * (k + 1) + sum(gap >> k for gap in gaps))
     low = b"".join((gap % 256 ** (k // 8)).to_bytes(k // 8, "little") for gap in gaps)
     planes = [[gap >> bit & 1 for gap in gaps] for bit in range(k // 8 * 8, k)]
     unary = [bit for gap in gaps for bit in [0] * (gap >> k) + [1]]
@@ -121,13 +122,29 @@ def test_patterns_come_back_and_are_hardly_longer_than_plain_bits(symbols: list[
         ("0a e858d0 a0 e0", 3, 4000),
         ("01 0a 5a", 4, 100),  # gaps of "00 c5" with another parameter
         ("3e" + "00" * 20, 1, MAX_NUMBER),  # a parameter that no list has
-        ("ff" + "ff" * 80, 2, MAX_NUMBER),
+        ("ff" + "00" * 69 + "c0", 2, MAX_NUMBER),
         ("0a e858d0 a0 e0 d0", 2**23, MAX_NUMBER),  # a count that lies
     ],
 )
 def test_malformed_lists_are_refused(coded: str, count: int, end: int) -> None:
     with pytest.raises(ProtocolError):
         unpack_pulses(bytes.fromhex(coded), count, 0, end)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3, 4, 8])
+def test_another_parameter_is_refused(k: int) -> None:
+    pulses = [3, 20, 21, 30]
+    assert pack_pulses(np.array(pulses), 0) == plain_code(pulses, 0, 2)
+    with pytest.raises(ProtocolError, match="shortest"):
+        unpack_pulses(plain_code(pulses, 0, k), 4, 0, 100)
+
+
+def test_a_quotient_that_overflows_is_refused() -> None:
+    coded = plain_code([3 << 60], 0)
+    assert coded[0] == 61
+    assert coded[-1] == 0b01_000000
+    with pytest.raises(ProtocolError, match="outside"):  # 9 and 1 are the same modulo 2^64 / 2^61
+        unpack_pulses(coded[:-1] + bytes([0, 0b01_000000]), 1, 0, MAX_NUMBER)
 
 
 def test_a_sum_that_overflows_is_refused() -> None:
