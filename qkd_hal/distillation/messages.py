@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, fields
-from typing import Annotated, get_args, get_type_hints
+from typing import Annotated, NamedTuple, get_args, get_type_hints
 
 from qkd_hal.errors import ProtocolError
 
@@ -43,23 +43,14 @@ WHOLE_SESSION = MAX_NUMBER  # in place of a block: the message is about all of t
 _HEADER = struct.Struct(">BB8sIQ")
 
 
-@dataclass(frozen=True, slots=True)
-class _Number:
-    size: int
-    largest: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Octets:
-    size: int | None  # None: a length precedes them
-
-
-U8 = Annotated[int, _Number(1, 0xFF)]
-U32 = Annotated[int, _Number(4, 0xFFFFFFFF)]
-U62 = Annotated[int, _Number(8, MAX_NUMBER)]
-Blob = Annotated[bytes, _Octets(None)]
-Octets16 = Annotated[bytes, _Octets(16)]
-Octets32 = Annotated[bytes, _Octets(32)]
+# How each field is written: struct's format, or a blob, which its length precedes. Blobs come
+# last in a message.
+U8 = Annotated[int, "B"]
+U32 = Annotated[int, "I"]
+U62 = Annotated[int, "Q"]
+Octets16 = Annotated[bytes, "16s"]
+Octets32 = Annotated[bytes, "32s"]
+Blob = Annotated[bytes, ""]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,16 +185,28 @@ Message = (
     | Abort
 )
 
+
+class _Layout(NamedTuple):
+    """The wire form of one kind of message: header and numbers in one go, then blobs."""
+
+    number: int
+    fixed: struct.Struct
+    names: tuple[str, ...]
+    blobs: tuple[str, ...]
+    wide: tuple[int, ...]  # of the fixed fields, those that must not reach 2^62
+
+
+def _layout(number: int, kind: type[Message]) -> _Layout:
+    hints = get_type_hints(kind, include_extras=True)
+    forms = {field.name: hints[field.name].__metadata__[0] for field in fields(kind)}
+    names = tuple(name for name, form in forms.items() if form)
+    wide = tuple(place for place, name in enumerate(names) if forms[name] == "Q")
+    fixed = struct.Struct(_HEADER.format + "".join(forms.values()))
+    return _Layout(number, fixed, names, tuple(forms)[len(names) :], wide)
+
+
 _KINDS: tuple[type[Message], ...] = get_args(Message)
-_NUMBER_OF = {kind: number for number, kind in enumerate(_KINDS, 1)}
-_LAYOUT = {
-    kind: [
-        hint.__metadata__[0]
-        for name, hint in get_type_hints(kind, include_extras=True).items()
-        if name in {field.name for field in fields(kind)}
-    ]
-    for kind in _KINDS
-}
+_LAYOUTS = {kind: _layout(number, kind) for number, kind in enumerate(_KINDS, 1)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +221,13 @@ class Frame:
 
 def encode(frame: Frame) -> bytes:
     """Return the frame's bytes."""
-    kind = type(frame.message)
-    head = frame.session, frame.sequence, frame.block
-    parts = [_HEADER.pack(VERSION, _NUMBER_OF[kind], *head)]
-    for field, form in zip(fields(kind), _LAYOUT[kind], strict=True):
-        parts.append(_encode_field(form, getattr(frame.message, field.name)))
+    message = frame.message
+    layout = _LAYOUTS[type(message)]
+    head = VERSION, layout.number, frame.session, frame.sequence, frame.block
+    parts = [layout.fixed.pack(*head, *[getattr(message, name) for name in layout.names])]
+    for name in layout.blobs:
+        blob = getattr(message, name)
+        parts += len(blob).to_bytes(4, "big"), blob
     return b"".join(parts)
 
 
@@ -234,50 +239,29 @@ def decode(raw: bytes) -> Frame:
     """
     if len(raw) < _HEADER.size:
         raise ProtocolError("a message is shorter than its header")
-    version, number, session, sequence, block = _HEADER.unpack_from(raw)
+    version, number = raw[0], raw[1]
     if version != VERSION:
         raise ProtocolError(f"message version {version}", cure=f"Both ends must speak {VERSION}")
     if not 1 <= number <= len(_KINDS):
         raise ProtocolError(f"unknown message kind {number}")
-    if block > MAX_NUMBER:
-        raise ProtocolError("a block number is out of range")
     kind = _KINDS[number - 1]
-    reader = _Reader(raw, _HEADER.size)
-    message = kind(*[reader.field(form) for form in _LAYOUT[kind]])
-    reader.finish()
+    layout = _LAYOUTS[kind]
+    if len(raw) < layout.fixed.size:
+        raise ProtocolError("a message ends in the middle of a field")
+    _, _, session, sequence, block, *values = layout.fixed.unpack_from(raw)
+    if block > MAX_NUMBER or any(values[place] > MAX_NUMBER for place in layout.wide):
+        raise ProtocolError("a number is out of range")
+    message = kind(*values, *_blobs(raw, layout.fixed.size, len(layout.blobs)))
     return Frame(session, sequence, block, message)
 
 
-def _encode_field(form: _Number | _Octets, value: int | bytes) -> bytes:
-    if isinstance(form, _Number):
-        return int(value).to_bytes(form.size, "big")
-    octets = bytes(value)
-    return octets if form.size else len(octets).to_bytes(4, "big") + octets
-
-
-class _Reader:
-    def __init__(self, raw: bytes, at: int) -> None:
-        self._raw = raw
-        self._at = at
-
-    def field(self, form: _Number | _Octets) -> int | bytes:
-        if isinstance(form, _Number):
-            return self._number(form)
-        return self._take(form.size or self._number(_Number(4, 0xFFFFFFFF)))
-
-    def finish(self) -> None:
-        if self._at != len(self._raw):
-            raise ProtocolError(f"{len(self._raw) - self._at} bytes after the end of a message")
-
-    def _number(self, form: _Number) -> int:
-        value = int.from_bytes(self._take(form.size), "big")
-        if value > form.largest:
-            raise ProtocolError("a number is out of range")
-        return value
-
-    def _take(self, size: int) -> bytes:
-        taken = self._raw[self._at : self._at + size]
-        if len(taken) != size:
-            raise ProtocolError("a message ends in the middle of a field")
-        self._at += size
-        return taken
+def _blobs(raw: bytes, at: int, count: int) -> list[bytes]:
+    """Read *count* blobs, which must end where *raw* does."""
+    blobs = []
+    for _ in range(count):
+        start = at + 4
+        at = start + int.from_bytes(raw[at:start], "big")
+        blobs.append(raw[start:at])
+    if at != len(raw):
+        raise ProtocolError("a message is shorter or longer than its fields")
+    return blobs
