@@ -54,9 +54,10 @@ class ClassicalChannel:
     def received(self) -> Iterator[bytes]:
         """Yield the engine's messages that are here; empty ones stand for mere life."""
         for _ in range(_AT_ONCE):
-            if not self.socket.poll(0):
+            try:
+                raw = self.socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
                 return
-            raw = self.socket.recv()
             if raw[:1] == _ENGINE:
                 yield raw[1:]
             elif raw[:1] == _HOST:
