@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import zmq
 from click.testing import CliRunner
 
 from qkd_hal import open_device
+from qkd_hal.distillation.estimation import Estimation
+from qkd_hal.distillation.parameters import DistillationParameters
 from qkd_hal.errors import UsageError
 from qkd_hal_simulators._cli import modem
+from qkd_hal_simulators.channel import ChannelSettings
+from qkd_hal_simulators.eavesdropping import target_of
 from qkd_hal_simulators.emulator import ModemPair
+from qkd_hal_simulators.eve_listener import Overheard
+from qkd_hal_simulators.eve_process import run_eve
+from qkd_hal_simulators.eve_report import cost_fields, single_photon_share
+from qkd_hal_simulators.eve_settings import EveSettings, Tap
+from qkd_hal_simulators.physics.frame import PhotonFrame
+from qkd_hal_simulators.presets import PRESETS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    Socket = zmq.Socket[bytes]
 
 PATIENCE = 30.0
 
@@ -26,6 +42,78 @@ def eventually(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
+
+
+@contextmanager
+def eve_on_the_light(attack: str, *, emitter_listens: bool) -> Iterator[tuple[Socket, Socket]]:
+    """Run Eve in a thread; give the sockets of the emitter and the receiver."""
+    stop, ready, where = threading.Event(), threading.Event(), []
+
+    def announce(addresses: Mapping[str, str]) -> None:
+        where.append(addresses["quantum"])
+        ready.set()
+
+    with zmq.Context() as context, ExitStack() as cleanup:
+        emitter, receiver = context.socket(zmq.PUSH), context.socket(zmq.PULL)
+        for end in (emitter, receiver):
+            end.linger, end.rcvtimeo = 0, 10_000
+            cleanup.callback(end.close)
+        binds, connects = (emitter, receiver) if emitter_listens else (receiver, emitter)
+        port = binds.bind_to_random_port("tcp://127.0.0.1")
+        settings = EveSettings(
+            attack,
+            quantum=Tap("127.0.0.1:0", f"127.0.0.1:{port}"),
+            emitter_listens=emitter_listens,
+            preset=PRESETS["short"],
+            seed=1,
+        )
+        eve = threading.Thread(target=run_eve, args=(settings, stop), kwargs={"ready": announce})
+        cleanup.callback(eve.join)
+        cleanup.callback(stop.set)
+        eve.start()
+        assert ready.wait(10)
+        connects.connect(f"tcp://{where[0]}")
+        yield emitter, receiver
+
+
+@pytest.mark.parametrize("emitter_listens", [True, False])
+def test_light_passes_eve_whichever_end_binds(emitter_listens: bool) -> None:
+    frame = PhotonFrame(0, 1000, np.arange(1000), np.full(1000, 1 << 2, np.uint8))
+    with eve_on_the_light("noise", emitter_listens=emitter_listens) as (emitter, receiver):
+        emitter.send(frame.to_bytes())
+        passed = PhotonFrame.from_bytes(receiver.recv())
+    assert np.array_equal(passed.lit, frame.lit)
+    assert len(set(passed.states.tolist())) == 4
+
+
+def test_what_is_no_light_is_dropped_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    dark = PhotonFrame(0, 10, np.zeros(0, np.int64), np.zeros(0, np.uint8)).to_bytes()
+    with eve_on_the_light("noise", emitter_listens=True) as (emitter, receiver):
+        emitter.send(b"QPC1 clicks that were sampled elsewhere")
+        emitter.send(dark)
+        assert receiver.recv() == dark
+    assert "dropped a message on the quantum channel" in caplog.text
+
+
+def test_what_no_block_has_shown_is_not_reported() -> None:
+    parameters = DistillationParameters()
+    fields = cost_fields(Overheard(), target_of(parameters, ChannelSettings()), parameters)
+    assert set(fields.values()) == {None}
+
+
+def test_a_source_of_single_photons_has_no_bound_on_them() -> None:
+    counts = Estimation((1000,), (200,), (2,))
+    assert single_photon_share(counts, DistillationParameters.short()) is None
+
+
+def test_the_cost_is_what_the_two_announced() -> None:
+    parameters = DistillationParameters.short()
+    target = target_of(parameters, ChannelSettings())
+    last = Estimation((1000,), (200,), (2,))
+    heard = Overheard(1, pulses=10_000, detections=1000, last=last)
+    fields = cost_fields(heard, target, parameters)
+    assert (fields["qber"], fields["clicks_per_pulse"]) == (0.01, 0.1)
+    assert fields["yield_change"] == pytest.approx(0.1 / target.honest_clicks - 1)
 
 
 def report_of(path: Path) -> dict[str, Any]:
