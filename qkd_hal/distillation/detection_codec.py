@@ -36,7 +36,8 @@ def pack_pulses(pulses: NDArray[np.int64], first: int) -> bytes:
     """Code strictly rising pulse numbers, the lowest at least *first*; all below 2^62."""
     if not len(pulses):
         return b""
-    gaps = np.diff(pulses, prepend=np.int64(first - 1)) - 1
+    gaps = np.diff(pulses, prepend=np.int64(first - 1))
+    gaps -= 1
     parameter = _best_parameter(gaps)
     quotients = gaps >> parameter
     return bytes([parameter]) + _pack_low_bits(gaps, parameter) + _pack_unary(quotients)
@@ -55,9 +56,13 @@ def unpack_pulses(coded: bytes, count: int, first: int, end: int) -> NDArray[np.
             raise ProtocolError("a list of no pulses takes no bytes")
         return np.zeros(0, np.int64)
     parameter, low, unary = _split(coded, count)
-    gaps = _unpack_unary(unary, count, (end - first) >> parameter) << parameter
-    gaps |= _unpack_low_bits(low, count, parameter)
-    pulses: NDArray[np.int64] = np.cumsum(gaps + 1) + (first - 1)
+    gaps = _unpack_unary(unary, count, (end - first) >> parameter)
+    if parameter:
+        gaps <<= parameter
+        gaps |= _unpack_low_bits(low, count, parameter)
+    pulses: NDArray[np.int64] = gaps + 1
+    pulses[0] += first - 1
+    np.cumsum(pulses, out=pulses)
     # A gap is below 2^62, so a sum that overflows is negative at its first step too far.
     if pulses.min() < first or pulses[-1] >= end:
         raise ProtocolError("a detection lies outside its block")
@@ -100,7 +105,10 @@ def _best_parameter(gaps: NDArray[np.int64]) -> int:
     The length is convex in the parameter, so that the first rise ends the search. It begins
     where quotients are at least 3/2 on average, if not at 0: all smaller ones are longer.
     """
-    parameter = max(0, (int(gaps.sum()) // len(gaps)).bit_length() - 2)
+    total = int(gaps.sum())
+    if total <= len(gaps):
+        return 0  # no quotient saves more than half of itself: the common case of dense clicks
+    parameter = max(0, (total // len(gaps)).bit_length() - 2)
     while _is_longer(gaps, parameter):
         parameter += 1
     return parameter
@@ -142,10 +150,10 @@ def _unpack_low_bits(low: bytes, count: int, parameter: int) -> NDArray[np.int64
 
 
 def _pack_unary(quotients: NDArray[np.int64]) -> bytes:
-    ends = np.cumsum(quotients + 1) - 1
+    ends = np.cumsum(quotients + 1)
     bits = np.zeros(int(ends[-1]) + 1, np.uint8)
     bits[ends] = 1
-    return pack_bits(bits)
+    return pack_bits(bits[1:])
 
 
 def _unpack_unary(unary: bytes, count: int, largest: int) -> NDArray[np.int64]:
@@ -153,7 +161,8 @@ def _unpack_unary(unary: bytes, count: int, largest: int) -> NDArray[np.int64]:
     bits = np.unpackbits(np.frombuffer(unary, np.uint8))
     if not unary[-1] or np.count_nonzero(bits) != count:
         raise ProtocolError(f"a unary code does not hold {count} numbers")
-    quotients: NDArray[np.int64] = np.diff(np.flatnonzero(bits), prepend=-1) - 1
+    quotients: NDArray[np.int64] = np.diff(np.flatnonzero(bits), prepend=-1)
+    quotients -= 1
     if int(quotients.max()) > largest:
         raise ProtocolError("a detection lies outside its block")
     return quotients
