@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,6 +79,8 @@ class DetectorBlock(Block):
         bases = pack_pattern(batch.bases)
         ends = (batch.first_pulse, batch.end_pulse)
         self.say(Detections(*ends, len(batch.pulses), gaps, bases))
+        # The numbers are four times as long as all that is still needed, and windows are long.
+        self._batch = replace(batch, pulses=np.zeros(0, np.int64))
         self.await_next(Sift, self._on_sift)
 
     def wipe(self) -> None:
@@ -93,7 +96,7 @@ class DetectorBlock(Block):
 
     def _on_sift(self, message: Sift, raw: bytes) -> list[Event]:
         batch = self._batch
-        bases = unpack_pattern(message.bases, len(batch.pulses))
+        bases = unpack_pattern(message.bases, len(batch.bases))
         matches = np.flatnonzero(bases == batch.bases)
         levels = self._levels(message, len(matches))
         self._sifted = sift(batch.bits[matches], batch.bases[matches], levels)
