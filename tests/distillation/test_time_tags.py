@@ -182,10 +182,13 @@ def test_pulses_rise_where_steps_of_the_clock_disagree() -> None:
     first = MHZ.settings.preamble.end
     told: list[DetectionBatch] = []
     for places in ([-9, -5], [5, 7], [6, 9, 8, 12], [10], [11, 13, 14]):  # 6, 10, 11 are late
-        part = aligner.add(batch(np.array(places) + first))
+        raw = batch(np.array(places) + first)
+        raw.bits[:] = raw.pulses & 1
+        part = aligner.add(raw)
         told += [part] if part else []
     assert [(part.pulses - first).tolist() for part in told] == [[5], [7, 8, 9], [12, 13]]
     assert [part.end_pulse - first for part in told] == [7, 12, 14]
+    assert all((part.bits == part.pulses & 1).all() for part in told)
     check_order(told)
 
 
