@@ -130,7 +130,7 @@ def estimate(mine: Sifted, peer_test_bits: NDArray[np.uint8], levels: int) -> Es
     """Count bits and errors per intensity; both ends get the same counts."""
     wrong = mine.test_intensities[mine.test_bits != peer_test_bits]
     counts = (
-        tuple(np.bincount(values, minlength=levels).tolist())
+        tuple(int(np.count_nonzero(values == level)) for level in range(levels))
         for values in (mine.key_intensities, mine.test_intensities, wrong)
     )
     return Estimation(*counts)
