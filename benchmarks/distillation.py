@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks import _plain
 from benchmarks._report import Row, main
+from benchmarks._simulated_link import run_link
 from qkd_hal.distillation.amplification import seed_bits, toeplitz_hash
 from qkd_hal.distillation.cascade import CascadeOracle, CascadeReconciler
 from qkd_hal.distillation.finite_key import binary_entropy
@@ -26,6 +27,7 @@ QBER = 0.03
 PLAIN_BITS = 10_000
 SECRET_SHARE = 0.4  # of the default preset's key bits at 5 km
 QUICK, FULL = 3, 15  # repetitions; the median counts
+QUICK_BLOCKS, FULL_BLOCKS = 4, 16  # of the simulated link
 
 
 def measure(quick: bool) -> list[Row]:
@@ -41,11 +43,19 @@ def measure(quick: bool) -> list[Row]:
         row("cascade_mbps_q3", speed / 1e6, "Mbit/s", "plain Cascade", plain / 1e6),
         row("cascade_f_q3", efficiency, "x Shannon", "plain Cascade", plain_f),
         row("amplification_mbps", amplified / 1e6, "Mbit/s in", "plain Toeplitz", direct / 1e6),
+        simulated_link(QUICK_BLOCKS if quick else FULL_BLOCKS),
     ]
 
 
 def row(name: str, value: float, unit: str, peer: str, rival: float) -> Row:
     return Row(name, value, unit, f"{peer} {rival:.3f}", value / rival)
+
+
+def simulated_link(blocks: int) -> Row:
+    """Return seconds of link time per second of one core: 50 km, 1 GHz, Lim 2014's detectors."""
+    run = run_link("lim-2014", blocks)
+    speed = run.link_seconds / run.seconds
+    return row("simulated_link_50km_x_real_time", speed, "x", "real time", 1.0)
 
 
 def plain_cascade() -> tuple[float, float]:
