@@ -88,11 +88,16 @@ class ClickLog:
     def _in_frame(
         self, pulses: NDArray[np.int64], clicks: NDArray[np.int64], states: NDArray[np.uint8]
     ) -> NDArray[np.uint8]:
-        where = np.searchsorted(clicks, pulses)
-        where[where == clicks.size] = 0
-        found = states[where] if clicks.size else np.zeros(pulses.size, np.uint8)
-        silent = np.flatnonzero(clicks[where] != pulses) if clicks.size else np.arange(pulses.size)
-        found[silent] = self._silent_states(pulses[silent])
+        # An honest detector names clicks in a row, unless some were lost on the way.
+        begin = int(np.searchsorted(clicks, pulses[0])) if pulses.size else 0
+        row = slice(begin, begin + pulses.size)
+        if np.array_equal(clicks[row], pulses):
+            return states[row]
+        where = np.searchsorted(clicks, pulses).clip(max=clicks.size - 1)
+        clicked = clicks[where] == pulses if clicks.size else np.zeros(pulses.size, bool)
+        found = np.empty(pulses.size, np.uint8)
+        found[clicked] = states[where[clicked]]
+        found[~clicked] = self._silent_states(pulses[~clicked])
         return found
 
     def _silent_states(self, pulses: NDArray[np.int64]) -> NDArray[np.uint8]:

@@ -86,7 +86,9 @@ def _read_header(raw: bytes | memoryview) -> tuple[int, int, int, int]:
         raise ProtocolError("a photon frame is shorter than its header")
     magic, first_pulse, pulse_count, lit_count, width = _HEADER.unpack_from(raw)
     if magic != _MAGIC:
-        raise ProtocolError("not a photon frame of version 1")
+        raise ProtocolError(
+            "not a photon frame of version 1", cure="Light is on the line with --sampler per-pulse"
+        )
     counts = lit_count <= pulse_count <= MAX_FRAME_PULSES and pulse_count > 0
     if not counts or first_pulse > _MAX_FIRST_PULSE or width not in GAP_WIDTHS[:3]:
         raise ProtocolError("a photon frame's header is out of bounds")

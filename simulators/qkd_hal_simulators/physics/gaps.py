@@ -14,7 +14,8 @@ GAP_WIDTHS = (1, 2, 4, 8)  # bytes of each gap, little-endian
 
 def pack_gaps(indices: NDArray[np.int64]) -> tuple[int, bytes]:
     """Return the width that the largest gap needs, and the gaps; the first counts from 0."""
-    gaps = np.diff(indices, prepend=np.int64(0))
+    gaps = indices.copy()
+    gaps[1:] -= indices[:-1]
     largest = int(gaps.max(initial=0))
     width = next(width for width in GAP_WIDTHS if largest < 1 << 8 * width)
     return width, gaps.astype(f"<u{width}").tobytes()
