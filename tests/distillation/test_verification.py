@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -27,15 +29,37 @@ def test_another_seed_gives_another_hash() -> None:
     assert key_hash(key, SEED) != key_hash(key, SEED[::-1])
 
 
-def test_cut_hashes_collide_no_more_than_their_length_allows() -> None:
-    """With 6 bits of the hash left, different keys agree about once in 64."""
-    random = np.random.default_rng(3)
-    key, other = random.integers(0, 2, (2, 512), dtype=np.uint8)
-    trials = 20_000
-    seeds = [random.bytes(16) for _ in range(trials)]
-    agree = sum((key_hash(key, s)[0] ^ key_hash(other, s)[0]) & 0x3F == 0 for s in seeds)
-    # Five standard deviations of a binomial around 1/64.
-    assert abs(agree - trials / 64) < 5 * (trials / 64) ** 0.5
+@pytest.mark.parametrize("tag_bits", range(4, 11))
+def test_cut_hashes_miss_no_more_often_than_their_length_allows(tag_bits: int) -> None:
+    """Few bits of a hash collide visibly: once in 2^bits, and not more, at 10^-6 significance.
+
+    The pairs differ as those do that reconciliation leaves: in two bits, or in many.
+    """
+    random = np.random.default_rng(tag_bits)
+    trials, mask = 6000, (1 << tag_bits) - 1
+    missed = 0
+    for trial in range(trials):
+        key = random.integers(0, 2, 300, dtype=np.uint8)
+        other = key.copy()
+        other[random.choice(300, 2 if trial % 2 else 20, replace=False)] ^= 1
+        seed = random.bytes(16)
+        found, expected = (int.from_bytes(key_hash(k, seed), "little") for k in (other, key))
+        missed += (found ^ expected) & mask == 0
+    assert binomial_tail(missed, trials, 2.0**-tag_bits) > 1e-6
+    assert missed  # or the test would not see a failure if there was one
+
+
+def binomial_tail(least: int, trials: int, chance: float) -> float:
+    """Return the chance of *least* successes or more."""
+    logs = (
+        math.lgamma(trials + 1)
+        - math.lgamma(n + 1)
+        - math.lgamma(trials - n + 1)
+        + n * math.log(chance)
+        + (trials - n) * math.log1p(-chance)
+        for n in range(least, trials + 1)
+    )
+    return math.fsum(map(math.exp, logs))
 
 
 def test_the_collision_bound_is_far_below_any_eps_cor() -> None:
