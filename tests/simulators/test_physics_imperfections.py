@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qkd_hal_simulators.physics.clicks import BOTH, ONE, ZERO, Clicks
 from qkd_hal_simulators.physics.detector import Detector
@@ -17,7 +19,7 @@ from qkd_hal_simulators.physics.fibre import Fibre
 from qkd_hal_simulators.physics.frame import PhotonFrame
 from qkd_hal_simulators.physics.memory import Memory, Recovery
 from qkd_hal_simulators.physics.random import geometric, physical_generator
-from qkd_hal_simulators.physics.sampler import ClickSampler, click_table
+from qkd_hal_simulators.physics.sampler import ClickSampler, click_table, silent_states
 from qkd_hal_simulators.physics.source import LightSource, SinglePhotons, WeakCoherentPulses
 
 if TYPE_CHECKING:
@@ -200,6 +202,39 @@ def test_dead_time_and_afterpulses_reach_into_the_next_frame() -> None:
     assert second.patterns.tolist() == [ONE]
 
 
+@given(
+    st.lists(st.sets(st.integers(0, 59), max_size=30), min_size=1, max_size=4),
+    st.integers(0, 8),
+    st.booleans(),
+)
+def test_recovery_is_what_a_loop_over_pulses_gives(
+    spans: list[set[int]], dead: int, echoes: bool
+) -> None:
+    """Here every click, or none, has an afterpulse right after the dead time."""
+    recovery, rng = Recovery(Memory(dead, float(echoes), 1.0)), physical_generator(1)
+    raw = sorted(60 * i + pulse for i, span in enumerate(spans) for pulse in span)
+    seen: list[int] = []
+    for i in range(len(spans)):
+        pulses = np.array([p for p in raw if p // 60 == i], np.int64)
+        flags = np.ones(pulses.size, np.uint8)
+        clicks = recovery.apply(
+            Clicks(pulses, flags, flags), (60 * i, 60 * (i + 1)), some_bases, rng
+        )
+        seen += clicks.pulses.tolist()
+        assert clicks.patterns.all()
+    assert seen == in_a_loop(raw, 60 * len(spans), dead, echoes)
+
+
+def in_a_loop(raw: list[int], end: int, dead: int, echoes: bool) -> list[int]:
+    seen: list[int] = []
+    for pulse in range(end):
+        rested = not seen or pulse > seen[-1] + dead
+        due = echoes and seen and pulse == seen[-1] + dead + 1
+        if due or (rested and pulse in raw):
+            seen.append(pulse)
+    return seen
+
+
 def test_light_after_a_gap_in_the_pulse_numbers_is_seen() -> None:
     recovery, rng = Recovery(Memory(3, 1.0, 1.0)), physical_generator(1)
     recovery.apply(one_click(5, ONE), (0, 10), some_bases, rng)
@@ -252,6 +287,19 @@ def test_a_click_table_holds_all_chances() -> None:
     assert table.sum(axis=(1, 2, 3, 4)) == pytest.approx(LIM.probabilities)
     assert table.sum(axis=(0, 2, 3, 4)) == pytest.approx([0.7, 0.3])
     assert table.sum(axis=(0, 1, 2, 4)) == pytest.approx([0.7, 0.3])
+
+
+def test_states_of_silent_pulses_are_dimmer_than_those_of_all() -> None:
+    table = click_table(LIM, Fibre(0.0), Detector(0.5, 0.0, 0.0, 0.8))
+    silent = silent_states(table).reshape(3, 4)
+    for level, (mean, share) in enumerate(zip(LIM.intensities, LIM.probabilities, strict=True)):
+        chance = share * math.exp(-0.5 * mean)
+        assert silent[level] == pytest.approx(chance * np.array([0.4, 0.4, 0.1, 0.1]))
+
+
+def test_where_every_pulse_clicks_silent_ones_would_look_like_any() -> None:
+    table = click_table(SinglePhotons(), Fibre(0.0), Detector(1.0, 0.0, 0.0, 0.8))
+    assert silent_states(table) == pytest.approx([0.4, 0.4, 0.1, 0.1])
 
 
 @pytest.mark.parametrize("probability", [1e-6, 0.02, 0.7, 1.0])

@@ -10,6 +10,7 @@ import pytest
 
 from qkd_hal.errors import ConfigurationError, ProtocolError
 from qkd_hal_simulators.modem.sampling import emission_of, reception_of
+from qkd_hal_simulators.physics.click_frame import MAX_SPAN
 from qkd_hal_simulators.physics.random import physical_generator
 from qkd_hal_simulators.settings import PRESETS, ChannelSettings, ModemSettings
 
@@ -131,6 +132,17 @@ def test_a_frame_is_no_longer_than_a_block(settings: ModemSettings) -> None:
     )
     [(batch, _)] = link(channel, 1)
     assert batch.pulses.size == small.detections_per_block
+
+
+def test_a_frame_spans_no_more_pulses_than_may_cross_however_dark_the_line(
+    settings: ModemSettings,
+) -> None:
+    dark = with_channel(
+        settings, sampler="per-detection", length_km=2000.0, dark_count_probability=1e-9
+    )
+    [(batch, _)] = link(dark, 1)
+    assert 1000 < batch.pulses.size < 3000
+    assert batch.end_pulse - batch.first_pulse < MAX_SPAN
 
 
 def test_a_line_that_nothing_crosses_cannot_be_sampled_by_its_clicks(
