@@ -39,7 +39,7 @@ from qkd_hal.distillation.verification import VERIFICATION_BITS, collision_bound
 from qkd_hal.errors import ProtocolError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from qkd_hal.distillation.messages import Frame, Message
     from qkd_hal.distillation.transcript import Header, Step, Transcript
@@ -227,8 +227,7 @@ def _judge(block: int, talk: _Talk, report: Mapping[str, Any], header: Header) -
     booked = {"authentication_bits": _TAGS * 8 * MASK_BYTES, "verification_bits": VERIFICATION_BITS}
     epsilon = parameters.eps_sec + parameters.eps_cor + _TAGS * collision_bound(talk.octets)
     findings = _unlike(figures | booked, report)
-    if not _number(report, "epsilon") >= epsilon * (1 - _CLOSE):
-        findings.append(f"epsilon is {epsilon:g} at least; the report says less")
+    findings += _epsilon_findings(report, epsilon)
     if not _ORDER.fullmatch(talk.order):
         findings.append("its messages came in an order that is not the protocol's")
     if not 0 <= seed - _seed_bits(header, counts.key_bits, secret, seed) < 8:
@@ -241,6 +240,16 @@ def _judge(block: int, talk: _Talk, report: Mapping[str, Any], header: Header) -
         epsilon=epsilon,
         findings=tuple(findings),
     )
+
+
+def _epsilon_findings(report: Mapping[str, Any], least: float) -> Iterator[str]:
+    """Judge what the report claims; more than *least* is no fault, a claim of less is."""
+    claimed, budget = _number(report, "epsilon"), report.get("epsilon_budget")
+    if not claimed >= least * (1 - _CLOSE):
+        yield f"epsilon is {least:g} at least; the report says less"
+    terms = [_number(budget, name) for name in budget] if isinstance(budget, dict) else []
+    if not math.isclose(sum(terms), claimed, rel_tol=_CLOSE):
+        yield "the terms of its epsilon do not add up to it"
 
 
 def _seed_bits(header: Header, key_bits: int, secret: int, said: int) -> int:

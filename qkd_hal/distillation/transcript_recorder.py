@@ -7,6 +7,7 @@ A host makes a :class:`RecordingSession` where it would make a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -48,6 +49,7 @@ class _Notes:
         self._writer = writer
         self._drawn: dict[str, list[Any]] = {}
         self._busy = False
+        self._ended = False
 
     def drew(self, kind: str, answer: object) -> None:
         self._drawn.setdefault(kind, []).append(answer)
@@ -78,6 +80,11 @@ class _Notes:
         self._write(Step(call, argument, events=tuple(map(event_to_fields, events))))
         return result
 
+    def end(self) -> None:
+        if not self._ended:
+            self._writer.close()
+        self._ended = True
+
     def said(self, drain: Callable[[], list[bytes]]) -> list[bytes]:
         messages = drain()
         if messages:
@@ -86,7 +93,12 @@ class _Notes:
 
     def _write(self, step: Step) -> None:
         drawn, self._drawn = self._drawn, {}
-        self._writer.add({**step.to_fields(), **({"drawn": drawn} if drawn else {})})
+        if self._ended:
+            return
+        try:
+            self._writer.add(replace(step, drawn=drawn).to_fields())
+        except ProtocolError:  # too long for a record: the session goes on, its transcript not
+            self._ended = True
 
 
 class RecordingSession(DistillationSession):
@@ -113,8 +125,8 @@ class RecordingSession(DistillationSession):
         **options: int,
     ) -> None:
         stages, waiting = stages or Stages(), tuple(unconfirmed)
-        self._recording = TranscriptWriter(write)
-        self._recording_notes = notes = _Notes(self._recording)
+        writer = TranscriptWriter(write)
+        self._recording_notes = notes = _Notes(writer)
         names, digest = stage_names(stages), stages.digest(parameters.digest())
         begin = Header(
             role,
@@ -126,7 +138,7 @@ class RecordingSession(DistillationSession):
             parameters_digest=digest,
             about=about or {},
         )
-        self._recording.add(begin.to_fields())
+        writer.add(begin.to_fields())
         super().__init__(
             role,
             parameters,
@@ -140,8 +152,8 @@ class RecordingSession(DistillationSession):
         )
 
     def end_recording(self) -> None:
-        """Write the end; nothing may be called after it."""
-        self._recording.close()
+        """Write the end; what is called after it is not recorded."""
+        self._recording_notes.end()
 
     def attach_emissions(self, log: EmissionLog) -> None:
         """Emitter: give the record of what is sent."""

@@ -117,11 +117,21 @@ def test_a_report_that_says_otherwise_is_found(one_block: Recorded, name: str) -
     assert finding.endswith("the report says 7")
 
 
-def test_an_epsilon_that_is_too_small_is_found(one_block: Recorded) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "finding"),
+    [
+        ("epsilon", 1e-12, "epsilon is 1.001e-06 at least; the report says less"),
+        ("epsilon", 1e-3, "the terms of its epsilon do not add up to it"),
+        ("epsilon_budget", None, "the terms of its epsilon do not add up to it"),
+    ],
+)
+def test_an_epsilon_that_does_not_add_up_is_found(
+    one_block: Recorded, name: str, value: object, finding: str
+) -> None:
     content = records(one_block.file(Role.EMITTER))
     for fields in content:
-        report_says("epsilon", 1e-12)(fields)
-    assert not audited(rewritten(content)).good
+        report_says(name, value)(fields)
+    assert finding in audited(rewritten(content)).blocks[0].findings
 
 
 @pytest.mark.parametrize("value", [None, "7", 1e300, 10**40, float("nan")])

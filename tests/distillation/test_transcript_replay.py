@@ -342,3 +342,25 @@ def test_the_header_survives(one_block: Recorded) -> None:
     header = opened(one_block.file(Role.EMITTER)).header
     other = replace(header, unconfirmed=(3, 4), first_block=9, about={"site": "alice"})
     assert Header.from_fields(other.to_fields()) == other
+
+
+def test_a_record_that_does_not_fit_ends_the_transcript_only(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qkd_hal.distillation.transcript_file.MAX_RECORD_BYTES", 4000)
+    pair = recorded.make()
+    pair.run()
+    pair.photons(1.1)
+    pair.run()
+    recorded.end()
+    assert pair.emitter.active
+    again = recorded.replay(Role.DETECTOR)
+    assert not again.complete
+    assert not again.differences
+
+
+def test_nothing_is_recorded_behind_the_end(one_block: Recorded) -> None:
+    before = one_block.file(Role.DETECTOR)
+    one_block.engines[-1].abort("after the end")
+    one_block.end()
+    assert one_block.file(Role.DETECTOR) == before
