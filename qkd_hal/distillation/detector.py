@@ -22,7 +22,7 @@ from qkd_hal.distillation.messages import (
     Tag,
     Verify,
 )
-from qkd_hal.distillation.sifting import sift
+from qkd_hal.distillation.sifting import sift_matching
 from qkd_hal.distillation.verification import verify
 from qkd_hal.errors import ProtocolError
 
@@ -97,9 +97,9 @@ class DetectorBlock(Block):
     def _on_sift(self, message: Sift, raw: bytes) -> list[Event]:
         batch = self._batch
         bases = unpack_pattern(message.bases, len(batch.bases))
-        matches = np.flatnonzero(bases == batch.bases)
-        levels = self._levels(message, len(matches))
-        self._sifted = sift(batch.bits[matches], batch.bases[matches], levels)
+        matches = bases == batch.bases
+        levels = self._levels(message, int(np.count_nonzero(matches)))
+        self._sifted = sift_matching(batch.bits, batch.bases, matches, levels)
         self.guard(self._sifted)
         self._uncorrected = UncorrectedKey(self._sifted)
         self.guard(self._uncorrected)

@@ -23,7 +23,7 @@ from qkd_hal.distillation.messages import (
     Verify,
 )
 from qkd_hal.distillation.reconciliation import ParityQuery
-from qkd_hal.distillation.sifting import sift
+from qkd_hal.distillation.sifting import sift_matching
 from qkd_hal.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ class EmitterBlock(Block):
         intensities: NDArray[np.uint8],
         matches: NDArray[np.bool_],
     ) -> None:
-        levels = intensities[matches]
-        self._sifted = sift(bits[matches], bases[matches], levels)
+        levels = self._levels(intensities, matches)
+        self._sifted = sift_matching(bits, bases, matches, levels)
         self.guard(self._sifted)
         self._seed = random_bytes(self.tools.entropy, 16)
         self.say(
@@ -121,6 +121,13 @@ class EmitterBlock(Block):
                 np.array(self._unconfirmed, ">u8").tobytes(),
             )
         )
+
+    def _levels(
+        self, intensities: NDArray[np.uint8], matches: NDArray[np.bool_]
+    ) -> NDArray[np.uint8]:
+        if self.parameters.levels == 1:
+            return np.zeros(np.count_nonzero(matches), np.uint8)
+        return intensities[matches]
 
     def _on_estimate(self, message: Estimate, raw: bytes) -> list[Event]:
         mine = self._sifted

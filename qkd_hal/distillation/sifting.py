@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["KEY_BASIS", "TEST_BASIS", "EmissionLog", "Emitted", "Sifted", "sift"]
+__all__ = ["KEY_BASIS", "TEST_BASIS", "EmissionLog", "Emitted", "Sifted", "sift", "sift_matching"]
 
 KEY_BASIS = 0  # X
 TEST_BASIS = 1  # Z
@@ -63,6 +63,25 @@ def sift(
     bits: NDArray[np.uint8], bases: NDArray[np.uint8], intensities: NDArray[np.uint8]
 ) -> Sifted:
     """Part the matching detections of one end into key and test bits."""
-    key = np.flatnonzero(bases == KEY_BASIS)
-    test = np.flatnonzero(bases == TEST_BASIS)
-    return Sifted(bits[key], intensities[key], bits[test], intensities[test])
+    return sift_matching(bits, bases, np.ones(len(bits), bool), intensities)
+
+
+def sift_matching(
+    bits: NDArray[np.uint8],
+    bases: NDArray[np.uint8],
+    matches: NDArray[np.bool_],
+    intensities: NDArray[np.uint8],
+) -> Sifted:
+    """Part the detections of one end where *matches* into key and test bits.
+
+    *intensities* are those of the matches only, in their order.
+    """
+    key = matches & (bases == KEY_BASIS)
+    test = matches & (bases == TEST_BASIS)
+    if intensities.any():
+        in_key = bases[matches] == KEY_BASIS
+        levels = intensities[in_key], intensities[~in_key]
+    else:  # ideal photons have one intensity: nothing to look up
+        counts = np.count_nonzero(key), np.count_nonzero(test)
+        levels = np.zeros(counts[0], np.uint8), np.zeros(counts[1], np.uint8)
+    return Sifted(bits[key], levels[0], bits[test], levels[1])
