@@ -1,0 +1,135 @@
+"""Sifted bits to stored secret key: two processes, a modem's host in each, over ZeroMQ on TCP.
+
+What is in it: sifting messages (all bases agree: the bits are sifted), estimation, Cascade,
+verification, amplification, tags from durable pads, blocks stored in SQLite at both ends; the
+finite-key length for ideal single photons with blocks of 10^6 key bits, eps_sec = 1e-10 and
+eps_cor = 1e-15. What is not: light, which was prepared beforehand, with 1.5 % of errors. The rate
+is that of net key, after the pads' refills, confirmed in the later 60 % of the run. Both
+ends' keys are compared.
+
+The second run goes through a relay that holds every message for 5 ms, however many there are.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+import zmq
+
+from benchmarks._report import Row, main
+
+IN_FLIGHT_NEAR, IN_FLIGHT_FAR = 4, 32  # far: round trips per block x 10 ms / time per block
+WARM_UP = 0.4  # of a run: the window fills
+ONE_WAY_SECONDS = 0.005
+QUICK_SECONDS, SECONDS = (10.0, 26.0), (30.0, 60.0)  # near and far: a long window takes time
+TOSHIBA = 13.72  # Mbit/s of secret key: Yuan et al., J. Lightwave Technol. 36, 3427 (2018)
+
+
+def measure(quick: bool) -> list[Row]:
+    """Return the rows."""
+    near_seconds, far_seconds = QUICK_SECONDS if quick else SECONDS
+    near = run(near_seconds, IN_FLIGHT_NEAR, 0.0)
+    far = run(far_seconds, IN_FLIGHT_FAR, ONE_WAY_SECONDS)
+    record = f"Toshiba 2018 {TOSHIBA}"
+    return [
+        Row("secret_mbps_two_processes_q1_5", near, "Mbit/s", record, near / TOSHIBA),
+        Row("secret_mbps_with_10ms", far, "Mbit/s", record, far / TOSHIBA),
+        Row("latency_ratio_10ms", far / near, "x", "loopback", far / near),
+    ]
+
+
+def run(seconds: float, in_flight: int, delay: float) -> float:
+    """Return the net rate in Mbit/s of a link whose messages take *delay* longer each way."""
+    with Relay(delay) as relay, tempfile.TemporaryDirectory() as directory:
+        ends = [
+            subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "benchmarks._link_end", role, address),
+                    *(str(seconds), str(in_flight), directory),
+                ],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for role, address in zip(("emitter", "detector"), relay.addresses, strict=True)
+        ]
+        outputs = [end.communicate()[0] for end in ends]
+    emitter, detector = (json.loads(output) for output in outputs)
+    print(summary(emitter), summary(detector), file=sys.stderr)
+    return rate(emitter, detector)
+
+
+def summary(end: dict[str, Any]) -> str:
+    bits = sum(net for _, net, _ in end["blocks"].values())
+    return (
+        f"{len(end['blocks'])} blocks, {end['cpu'] / max(1, bits) * 1e9:.0f} ns of CPU per bit, "
+        f"{end['peak_mib']:.0f} MiB, {end['details'].get('aborted_blocks')} aborted;"
+    )
+
+
+def rate(emitter: dict[str, Any], detector: dict[str, Any]) -> float:
+    """Return net Mbit/s of the later part of the run; the keys must agree."""
+    blocks = emitter["blocks"]
+    both = blocks.keys() & detector["blocks"].keys()
+    assert len(both) > 3, "hardly a block was distilled"
+    assert all(blocks[number][1:] == detector["blocks"][number][1:] for number in both)
+    middle = emitter["began"] + (emitter["ended"] - emitter["began"]) * WARM_UP
+    bits = sum(net for when, net, _ in blocks.values() if when > middle)
+    return float(bits / (emitter["ended"] - middle) / 1e6)
+
+
+class Relay:
+    """Carries messages between two DEALER sockets, each *delay* seconds late."""
+
+    def __init__(self, delay: float) -> None:
+        self._delay = delay
+        self._context = zmq.Context()
+        self._sockets = [self._context.socket(zmq.DEALER) for _ in range(2)]
+        for socket in self._sockets:
+            socket.linger = 0
+            socket.sndhwm = socket.rcvhwm = 0
+            socket.bind("tcp://127.0.0.1:*")
+        self.addresses = [socket.getsockopt_string(zmq.LAST_ENDPOINT) for socket in self._sockets]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Relay:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._context.destroy()
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        for socket in self._sockets:
+            poller.register(socket, zmq.POLLIN)
+        waiting: deque[tuple[float, int, zmq.Frame]] = deque()
+        while not self._stop.is_set():
+            left = waiting[0][0] - time.monotonic() if waiting else 0.05
+            poller.poll(max(0.0, left * 1000))
+            self._take(waiting)
+            now = time.monotonic()
+            while waiting and waiting[0][0] <= now:
+                _, to, message = waiting.popleft()
+                with suppress(zmq.Again):  # nobody has connected yet
+                    self._sockets[to].send(message, zmq.NOBLOCK, copy=False)
+
+    def _take(self, waiting: deque[tuple[float, int, zmq.Frame]]) -> None:
+        for source, socket in enumerate(self._sockets):
+            while socket.poll(0):
+                message = socket.recv(copy=False)
+                waiting.append((time.monotonic() + self._delay, 1 - source, message))
+
+
+if __name__ == "__main__":
+    main("throughput", measure)
