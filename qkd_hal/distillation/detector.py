@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_IN_FLIGHT", "MAX_UNCONFIRMED", "DetectorBlock"]
 
-MAX_IN_FLIGHT = 32  # blocks at once; what one takes in memory is in docs/distillation.md
+MAX_IN_FLIGHT = 64  # blocks at once; docs/distillation.md says what memory one takes
 MAX_UNCONFIRMED = 2 * MAX_IN_FLIGHT  # honest emitters have a window's: the next tag settles them
 
 

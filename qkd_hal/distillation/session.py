@@ -149,7 +149,7 @@ class DistillationSession:
     *holds* (detector): tells whether this end ever stored a block durably, consumed or not;
     without it only *unconfirmed* and the blocks of this object are known.
     *stages*: the methods, the same at both ends; by default those of this package.
-    *max_in_flight*: blocks at once, 1 to 32; the smaller of both ends' counts. Each takes
+    *max_in_flight*: blocks at once, 1 to 64; the smaller of both ends' counts. Each takes
     memory, and a link needs about its round trips per block times their time, over the time
     that a block takes to compute.
 
