@@ -30,6 +30,7 @@ IN_FLIGHT_NEAR, IN_FLIGHT_FAR = 4, 32  # far: round trips per block x 10 ms / ti
 WARM_UP = 0.4  # of a run: the window fills
 ONE_WAY_SECONDS = 0.005
 QUICK_SECONDS, SECONDS = (10.0, 26.0), (30.0, 60.0)  # near and far: a long window takes time
+HALF_MILLISECOND = 0.0005
 TOSHIBA = 13.72  # Mbit/s of secret key: Yuan et al., J. Lightwave Technol. 36, 3427 (2018)
 
 
@@ -116,10 +117,10 @@ class Relay:
         waiting: deque[tuple[float, int, zmq.Frame]] = deque()
         while not self._stop.is_set():
             left = waiting[0][0] - time.monotonic() if waiting else 0.05
-            poller.poll(max(0.0, left * 1000))
+            poller.poll(round(max(0.0, left * 1000)))
             self._take(waiting)
-            now = time.monotonic()
-            while waiting and waiting[0][0] <= now:
+            due = time.monotonic() + HALF_MILLISECOND  # poll() counts in whole ones
+            while waiting and waiting[0][0] <= due:
                 _, to, message = waiting.popleft()
                 with suppress(zmq.Again):  # nobody has connected yet
                     self._sockets[to].send(message, zmq.NOBLOCK, copy=False)
