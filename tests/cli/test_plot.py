@@ -48,17 +48,10 @@ LIM = {
     (10**9, 100): 8.537e-5,
     (10**9, 180): 9.346e-8,
 }
-QUICK = [(10**4, 50), (10**5, 50), (10**7, 50)]
 
 
-@pytest.mark.parametrize(("size", "km"), QUICK)
-def test_rates_of_lim_2014(size: int, km: int) -> None:
-    assert key_per_pulse(km, size) == pytest.approx(LIM[size, km], rel=0.03)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("size", "km"), LIM)
-def test_all_rates_of_lim_2014(size: int, km: int) -> None:
+def test_rates_of_lim_2014(size: int, km: int) -> None:
     assert key_per_pulse(km, size) == pytest.approx(LIM[size, km], rel=0.03)
 
 

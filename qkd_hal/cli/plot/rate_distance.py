@@ -101,12 +101,16 @@ def key_per_pulse(length_km: float, block_size: int) -> float:
 
 
 def _missing(length: Callable[[float], int], block_size: int) -> float:
-    """Return how many times a block must be doubled to have a key at the same settings."""
+    """Return how many times a block must be doubled to have a key at the same settings.
+
+    Where no block has one, also how many bits each of the largest lacks.
+    """
     low, high = math.log2(block_size), _LARGEST
+    lacking = max(0.0, -length(2**high) / 2**high)
     while high - low > _PRECISION:
         middle = (low + high) / 2
         low, high = (low, middle) if length(2**middle) > 0 else (middle, high)
-    return high - math.log2(block_size)
+    return high - math.log2(block_size) + lacking
 
 
 def _length(link: Link, light: Light, key_basis: float, block_size: float) -> int:
