@@ -29,6 +29,7 @@ COMMANDS = {
     "audit": LazyCommand(
         "qkd_hal.cli.audit:audit", "Derive a recorded session's keys again, and check it."
     ),
+    "plan": LazyCommand("qkd_hal.cli.plan:plan", "Find the best settings of an optical link."),
     "tls": LazyCommand("qkd_hal.cli.tls:tls", "Serve or connect with TLS 1.3 keyed by QKD."),
 }
 
