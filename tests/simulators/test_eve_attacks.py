@@ -20,6 +20,7 @@ from qkd_hal_simulators.channel import ChannelSettings
 from qkd_hal_simulators.eavesdropping import observe, target_of
 from qkd_hal_simulators.eve_report import single_photon_share
 from qkd_hal_simulators.physics.eve import (
+    ATTACKS,
     BeamSplitting,
     Budget,
     Hands,
@@ -128,6 +129,13 @@ def test_measuring_the_test_basis_tells_nothing_and_shows_in_the_key() -> None:
     assert seen.secret_bits(SINGLE) == 0
 
 
+def test_errors_of_the_key_basis_alone_end_a_block_too() -> None:
+    seen = run(InterceptResend(0.3, "z"))
+    assert seen.key_qber > SINGLE.qber_threshold
+    assert seen.secret_bits(replace(SINGLE, qber_threshold=0.4)) > 0
+    assert seen.secret_bits(SINGLE) == 0
+
+
 @pytest.mark.parametrize("basis", ["random", "x", "z"])
 def test_eve_resends_as_many_photons_as_came(basis: Any) -> None:
     frame = uniform(1000, 3)
@@ -195,6 +203,12 @@ def test_splitting_takes_one_photon_of_several_and_blocks_single_ones() -> None:
     assert splitter.hands.blocked == 2 * PULSES - single.lit.size - several.lit.size
 
 
+def test_eve_keeps_the_photons_that_she_blocks() -> None:
+    splitter = PhotonNumberSplitting(Fibre(20.0), blocked=1.0)
+    splitter.tap(uniform(1000, 1), physical_generator(4))
+    assert splitter.hands.notes.held == 1000
+
+
 def test_light_that_eve_does_not_split_takes_the_fibre() -> None:
     fibre = Fibre(20.0)
     splitter = PhotonNumberSplitting(fibre, fraction=0.0, blocked=1.0)
@@ -217,6 +231,19 @@ def test_the_rate_that_the_two_expect_is_that_of_an_untapped_line(
 ) -> None:
     seen = run(InterceptResend(0.0), WEAK, channel, 1 << 21)
     assert_rate(seen.detections, seen.pulses, target_of(WEAK, channel).honest_clicks)
+
+
+def test_detectors_rest_across_frames() -> None:
+    channel = replace(PERFECT, dead_time_ns=100.0)
+    seen = observe(
+        InterceptResend(0.0),
+        SINGLE,
+        channel,
+        pulses=6464,
+        rng=physical_generator(5),
+        frame_pulses=32,
+    )
+    assert seen.detections == 64
 
 
 def test_splitting_favours_bright_pulses() -> None:
@@ -275,6 +302,15 @@ def test_an_attack_ends_where_its_budget_does() -> None:
         attack.tap(frame, rng)
     assert (attack.hands.budget.spent, attack.hands.budget.refused) == (1500, 1500)
     assert attack.hands.seen == 3000
+
+
+@pytest.mark.parametrize("spec", [*ATTACKS, "intercept-resend:basis=breidbart"])
+def test_an_attack_leaves_the_light_that_it_was_given_alone(spec: str) -> None:
+    frame = uniform(1000, 2)
+    frame.states.flags.writeable = False  # as it comes from the wire
+    sent = make_attack(spec, target_of(WEAK, FAR)).tap(frame, physical_generator(1))
+    assert sent.states is not frame.states
+    assert set(frame.states.tolist()) == {2 << 2}
 
 
 def test_untapped_pulses_pass_unchanged() -> None:

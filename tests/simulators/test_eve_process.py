@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from qkd_hal import open_device
 from qkd_hal.distillation.estimation import Estimation
+from qkd_hal.distillation.finite_key_decoy import DecoyCounts, decoy_bound
 from qkd_hal.distillation.parameters import DistillationParameters
 from qkd_hal.errors import UsageError
 from qkd_hal_simulators._cli import modem
@@ -45,7 +46,9 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def eve_on_the_light(attack: str, *, emitter_listens: bool) -> Iterator[tuple[Socket, Socket]]:
+def eve_on_the_light(
+    attack: str, *, emitter_listens: bool, report: Path | None = None
+) -> Iterator[tuple[Socket, Socket]]:
     """Run Eve in a thread; give the sockets of the emitter and the receiver."""
     stop, ready, where = threading.Event(), threading.Event(), []
 
@@ -66,6 +69,7 @@ def eve_on_the_light(attack: str, *, emitter_listens: bool) -> Iterator[tuple[So
             emitter_listens=emitter_listens,
             preset=PRESETS["short"],
             seed=1,
+            report=report,
         )
         eve = threading.Thread(target=run_eve, args=(settings, stop), kwargs={"ready": announce})
         cleanup.callback(eve.join)
@@ -86,6 +90,15 @@ def test_light_passes_eve_whichever_end_binds(emitter_listens: bool) -> None:
     assert len(set(passed.states.tolist())) == 4
 
 
+def test_her_last_report_is_complete(tmp_path: Path) -> None:
+    diary = tmp_path / "eve.json"
+    with eve_on_the_light("noise", emitter_listens=True, report=diary) as (emitter, receiver):
+        emitter.send(PhotonFrame(0, 9, np.arange(9), np.full(9, 4, np.uint8)).to_bytes())
+        receiver.recv()
+    report = report_of(diary)
+    assert (report["attack"], report["pulses_tapped"], report["blocks"]) == ("noise", 9, 0)
+
+
 def test_what_is_no_light_is_dropped_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     dark = PhotonFrame(0, 10, np.zeros(0, np.int64), np.zeros(0, np.uint8)).to_bytes()
     with eve_on_the_light("noise", emitter_listens=True) as (emitter, receiver):
@@ -104,6 +117,15 @@ def test_what_no_block_has_shown_is_not_reported() -> None:
 def test_a_source_of_single_photons_has_no_bound_on_them() -> None:
     counts = Estimation((1000,), (200,), (2,))
     assert single_photon_share(counts, DistillationParameters.short()) is None
+
+
+def test_errors_that_eve_cannot_count_may_be_anywhere() -> None:
+    parameters = PRESETS["rusca-2018"].parameters
+    counts = Estimation((800_000, 200_000), (30_000, 8_000), (300, 80))
+    levels = parameters.intensities, parameters.intensity_probabilities
+    worst = DecoyCounts(counts.key, counts.test, counts.errors, counts.key)
+    bound = decoy_bound(worst, *levels, parameters.eps_sec).single_key
+    assert single_photon_share(counts, parameters) == bound / 1_000_000
 
 
 def test_the_cost_is_what_the_two_announced() -> None:

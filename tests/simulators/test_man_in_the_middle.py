@@ -111,7 +111,13 @@ def test_her_memory_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["noise", "man-in-the-middle:action=laugh", "man-in-the-middle:delay=-1"]
+    "spec",
+    [
+        "noise",
+        "man-in-the-middle:action=laugh",
+        "man-in-the-middle:delay=-1",
+        "man-in-the-middle:basis=x",
+    ],
 )
 def test_what_is_no_such_adversary_is_refused(spec: str) -> None:
     with pytest.raises(UsageError) as caught:
