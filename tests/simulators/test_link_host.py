@@ -21,11 +21,12 @@ from qkd_hal.errors import (
     PadExhaustedError,
     QBERError,
 )
+from qkd_hal.sources import DetectionBatch
 from qkd_hal_simulators._cli import modem
 from qkd_hal_simulators.modem.appetite import Appetite
 from qkd_hal_simulators.modem.classical import ClassicalChannel
 from qkd_hal_simulators.modem.distiller import Distiller
-from qkd_hal_simulators.modem.light import EmittingEnd, shared_parameters
+from qkd_hal_simulators.modem.light import EmittingEnd, ReceivingEnd, shared_parameters
 from qkd_hal_simulators.modem.quantum import Receiver
 from qkd_hal_simulators.modem.record import LinkRecord
 from qkd_hal_simulators.modem.sampling import PulseReception
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from pytest_mock import MockerFixture
 
+    from qkd_hal.distillation.session import Event
     from tests.simulators.conftest import OpenStore
 
 GOOD = BlockReport(
@@ -385,6 +387,64 @@ def test_a_dropped_block_is_erased(store: OpenStore, mocker: MockerFixture) -> N
             answer_seconds=1.0,
         ).run(stop)
     assert store.keys.unconfirmed() == []
+
+
+def test_what_the_peer_said_comes_before_new_light(
+    store: OpenStore,
+    mocker: MockerFixture,
+    line: tuple[ClassicalChannel, zmq.Socket[bytes]],
+    waker: Waker,
+) -> None:
+    """A block more, while others have work to do, would only take memory."""
+    channel, far = line
+    session = mocker.create_autospec(DistillationSession, instance=True)
+    session.start.return_value = session.outgoing.return_value = []
+    session.receive.return_value = []
+    session.waiting_for = Waiting.DETECTIONS
+    stop = threading.Event()
+    taken: list[int] = []
+
+    def light(_: DistillationSession) -> list[Event]:
+        taken.append(session.receive.call_count)
+        stop.set()
+        return []
+
+    for _ in range(40):
+        far.send(b"Emessage")
+    Distiller(
+        session,
+        channel,
+        store.blocks,
+        LinkRecord(),
+        Appetite(store.keys, high_water=1),
+        light,
+        waker,
+        answer_seconds=1.0,
+    ).run(stop)
+    assert taken == [40]
+
+
+def test_a_receiver_hands_over_a_batch_at_a_time_and_calls_for_the_next(
+    tmp_path: Path, mocker: MockerFixture, waker: Waker
+) -> None:
+    none = np.zeros(0, np.uint8)
+    batch = DetectionBatch(np.zeros(0, np.int64), none, none, 0, 1)
+    session = mocker.create_autospec(DistillationSession, instance=True)
+    poller = zmq.Poller()
+    poller.register(waker.fileno(), zmq.POLLIN)
+    with zmq.Context() as context, context.socket(zmq.PULL) as socket:
+        settings = some_settings(tmp_path, emits=False)
+        end = ReceivingEnd(settings, SystemEntropy(), socket, LinkRecord(), waker)
+        for _ in range(2):
+            end.thread.batches.put(batch)
+        session.wants_detections = False
+        end.work(session)
+        assert not session.add_detections.called
+        assert not poller.poll(0)
+        session.wants_detections = True
+        end.work(session)
+        assert session.add_detections.call_count == 1
+        assert poller.poll(0)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ _LAST_PAUSE_SECONDS = 2.0
 class QuantumWork(Protocol):
     """What the distilling thread does for its end of the quantum channel."""
 
-    def __call__(self, session: DistillationSession) -> Iterable[Event]:
+    def __call__(self, session: DistillationSession, /) -> Iterable[Event]:
         """Hand over new detections, or see to the emission log; return what came of it."""
         ...
 
