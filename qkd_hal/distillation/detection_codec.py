@@ -36,11 +36,14 @@ def pack_pulses(pulses: NDArray[np.int64], first: int) -> bytes:
     """Code strictly rising pulse numbers, the lowest at least *first*; all below 2^62."""
     if not len(pulses):
         return b""
+    if _is_dense(int(pulses[-1]) - first, len(pulses)):
+        return b"\0" + _pack_ones(pulses - first)
     gaps = np.diff(pulses, prepend=np.int64(first - 1))
     gaps -= 1
     parameter = _best_parameter(gaps)
-    quotients = gaps >> parameter
-    return bytes([parameter]) + _pack_low_bits(gaps, parameter) + _pack_unary(quotients)
+    ones = np.cumsum((gaps >> parameter) + 1)
+    ones -= 1
+    return bytes([parameter]) + _pack_low_bits(gaps, parameter) + _pack_ones(ones)
 
 
 def unpack_pulses(coded: bytes, count: int, first: int, end: int) -> NDArray[np.int64]:
@@ -56,7 +59,10 @@ def unpack_pulses(coded: bytes, count: int, first: int, end: int) -> NDArray[np.
             raise ProtocolError("a list of no pulses takes no bytes")
         return np.zeros(0, np.int64)
     parameter, low, unary = _split(coded, count)
-    gaps = _unpack_unary(unary, count, (end - first) >> parameter)
+    ones = _unpack_ones(unary, count)
+    if not parameter and _is_dense(int(ones[-1]), count):
+        return _below(end, ones + first)
+    gaps = _quotients(ones, (end - first) >> parameter)
     if parameter:
         gaps <<= parameter
         gaps |= _unpack_low_bits(low, count, parameter)
@@ -64,11 +70,11 @@ def unpack_pulses(coded: bytes, count: int, first: int, end: int) -> NDArray[np.
     pulses[0] += first - 1
     np.cumsum(pulses, out=pulses)
     # A gap is below 2^62, so a sum that overflows is negative at its first step too far.
-    if pulses.min() < first or pulses[-1] >= end:
+    if pulses.min() < first:
         raise ProtocolError("a detection lies outside its block")
     if parameter != _best_parameter(gaps):
         raise ProtocolError("pulse numbers are not coded in the shortest way")
-    return pulses
+    return _below(end, pulses)
 
 
 def pack_pattern(symbols: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
@@ -99,16 +105,28 @@ def unpack_pattern(coded: bytes, count: int) -> NDArray[np.uint8]:
     return symbols
 
 
+def _is_dense(last: int, count: int) -> bool:
+    """Whether gaps, which end at place *last*, are one on average, or less.
+
+    Then k is 0, since no quotient saves more than half of itself, and the unary part alone is
+    the code: a map of the places, which needs no gaps.
+    """
+    return last < 2 * count
+
+
+def _below(end: int, pulses: NDArray[np.int64]) -> NDArray[np.int64]:
+    if pulses[-1] >= end:
+        raise ProtocolError("a detection lies outside its block")
+    return pulses
+
+
 def _best_parameter(gaps: NDArray[np.int64]) -> int:
     """Return the smallest of the parameters with the shortest code.
 
     The length is convex in the parameter, so that the first rise ends the search. It begins
     where quotients are at least 3/2 on average, if not at 0: all smaller ones are longer.
     """
-    total = int(gaps.sum())
-    if total <= len(gaps):
-        return 0  # no quotient saves more than half of itself: the common case of dense clicks
-    parameter = max(0, (total // len(gaps)).bit_length() - 2)
+    parameter = max(0, (int(gaps.sum()) // len(gaps)).bit_length() - 2)
     while _is_longer(gaps, parameter):
         parameter += 1
     return parameter
@@ -149,19 +167,23 @@ def _unpack_low_bits(low: bytes, count: int, parameter: int) -> NDArray[np.int64
     return octets.view("<i8").reshape(count).astype(np.int64, copy=False)
 
 
-def _pack_unary(quotients: NDArray[np.int64]) -> bytes:
-    ends = np.cumsum(quotients + 1)
-    bits = np.zeros(int(ends[-1]) + 1, np.uint8)
-    bits[ends] = 1
-    return pack_bits(bits[1:])
+def _pack_ones(places: NDArray[np.int64]) -> bytes:
+    bits = np.zeros(int(places[-1]) + 1, np.uint8)
+    bits[places] = 1
+    return pack_bits(bits)
 
 
-def _unpack_unary(unary: bytes, count: int, largest: int) -> NDArray[np.int64]:
-    """Read *count* numbers of at most *largest*, filling *unary* to its last byte."""
+def _unpack_ones(unary: bytes, count: int) -> NDArray[np.int64]:
+    """Return where the *count* ones are that end the numbers; they reach the last byte."""
     bits = np.unpackbits(np.frombuffer(unary, np.uint8))
     if not unary[-1] or np.count_nonzero(bits) != count:
         raise ProtocolError(f"a unary code does not hold {count} numbers")
-    quotients: NDArray[np.int64] = np.diff(np.flatnonzero(bits), prepend=-1)
+    return np.flatnonzero(bits)
+
+
+def _quotients(ones: NDArray[np.int64], largest: int) -> NDArray[np.int64]:
+    """Return the numbers that *ones* end, none above *largest*."""
+    quotients: NDArray[np.int64] = np.diff(ones, prepend=-1)
     quotients -= 1
     if int(quotients.max()) > largest:
         raise ProtocolError("a detection lies outside its block")

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from qkd_hal.distillation import detection_codec
 from qkd_hal.distillation.detection_codec import (
     pack_pattern,
     pack_pulses,
@@ -231,3 +232,13 @@ def test_speed_is_that_of_numpy() -> None:
     coded = pack_pulses(pulses, 0)
     unpack_pulses(coded, len(pulses), 0, int(pulses[-1]) + 1)
     assert time.process_time() - started < 1.0
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(0, 9))
+def test_the_map_of_dense_clicks_is_the_same_code(gaps: list[int], first: int) -> None:
+    pulses = np.cumsum(np.array(gaps, np.int64) + 1) - 1 + first
+    coded, end = pack_pulses(pulses, first), int(pulses[-1]) + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(detection_codec, "_is_dense", lambda _last, _count: False)
+        assert pack_pulses(pulses, first) == coded
+        assert (unpack_pulses(coded, len(gaps), first, end) == pulses).all()
