@@ -86,7 +86,8 @@ class Estimation:
             counted = self.key_bits, self.test_bits, self.qber
             bits = single_photon_secret_bits(*counted, leak_bits, *eps)
         else:
-            leak_bits += sum(n.bit_length() for n in self.key if self.key_errors)
+            if parameters.counts_key_errors:
+                leak_bits += sum(n.bit_length() for n in self.key)
             # Errors that nobody counted may be anywhere.
             counts = DecoyCounts(self.key, self.test, self.errors, self.key_errors or self.key)
             levels = parameters.intensities, parameters.intensity_probabilities

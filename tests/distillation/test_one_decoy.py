@@ -93,6 +93,8 @@ def test_other_sources_announce_nothing() -> None:
     assert three.with_key_errors(b"", standard) == three
     with pytest.raises(ProtocolError):
         three.with_key_errors(told(0, 0, 0), standard)
+    counts = Estimation((200_000, 280_000, 130), (16_000, 22_000, 10), (160, 220, 1))
+    assert counts.best_case_bits(standard) == counts.secret_bits(standard, 0) > 0
 
 
 def test_the_announcement_crosses_the_wire() -> None:
