@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from qkd_hal.distillation.bit_planes import from_planes, swap_lanes, to_planes
-from qkd_hal.distillation.nimbers import CANTOR, FIELD_BITS, Expansion, contract, nim_product
+from qkd_hal.distillation.nimbers import (
+    CANTOR,
+    FIELD_BITS,
+    Products,
+    expanded_factors,
+    nim_product,
+)
 from qkd_hal.distillation.subspace_basis import from_subspace_basis, to_subspace_basis
 
 if TYPE_CHECKING:
@@ -54,7 +60,7 @@ class AdditiveFFT:
         self._half = block_bytes >> _LOG_LANES
         self.words = 2 * self._half
         self._layers = _layers(block_bytes)
-        self._expansions: dict[tuple[int, int], Expansion] = {}
+        self._kept: dict[tuple[int, int], Products] = {}
 
     def forward(self, blocks: Bytes) -> Words:
         """Return the spectrum of b polynomials over GF(2), lowest coefficient first."""
@@ -70,8 +76,8 @@ class AdditiveFFT:
 
     def wipe(self) -> None:
         """Overwrite the buffers."""
-        for expansion in self._expansions.values():
-            expansion.wipe()
+        for products in self._kept.values():
+            products.wipe()
 
     def _groups(self, blocks: int) -> list[slice]:
         size = max(1, _GROUP_WORDS // self._half)
@@ -111,19 +117,16 @@ class AdditiveFFT:
         parts = FIELD_BITS // layer.bits
         shape = (parts, layer.bits, *of.shape[1:])
         planes = np.ascontiguousarray(of.reshape(shape).swapaxes(0, 1))
-        expanded = self._expansion(layer.bits, planes.size // layer.bits)(
-            planes.reshape(layer.bits, -1)
-        )
-        terms = expanded.reshape(len(expanded), -1, self._half)
-        terms &= layer.twiddles
-        product = contract(expanded).reshape(planes.shape)
+        rows = planes.size // (layer.bits * self._half)
+        multiply = self._products(layer.bits, rows)
+        product = multiply(planes.reshape(layer.bits, rows, -1), layer.twiddles)
         total = into.reshape(shape)
-        total ^= product.swapaxes(0, 1)
+        total ^= product.reshape(planes.shape).swapaxes(0, 1)
 
-    def _expansion(self, bits: int, size: int) -> Expansion:
-        if (bits, size) not in self._expansions:
-            self._expansions[bits, size] = Expansion(bits, size)
-        return self._expansions[bits, size]
+    def _products(self, bits: int, rows: int) -> Products:
+        if (bits, rows) not in self._kept:
+            self._kept[bits, rows] = Products(bits, rows, self._half)
+        return self._kept[bits, rows]
 
 
 def _polynomial(planes: Words) -> Bytes:
@@ -161,7 +164,7 @@ def _lower_numbers(numbers: NDArray[np.int64], level: int) -> NDArray[np.int64]:
 def _twiddles(values: NDArray[np.uint16], bits: int) -> Words:
     low, high = (values & 255).astype(np.uint8), (values >> 8).astype(np.uint8)
     planes = np.concatenate([to_planes(low), to_planes(high)])[:bits]
-    return Expansion(bits, planes.shape[1])(planes)[:, None].copy()
+    return expanded_factors(planes)[:, :, None]
 
 
 def _mapped(rows: list[list[int]], planes: Words) -> Words:

@@ -8,7 +8,7 @@ in blocks, so that time per bit hardly grows with the key.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -21,9 +21,33 @@ if TYPE_CHECKING:
 
     Bits = NDArray[np.uint8]
 
-__all__ = ["seed_bits", "toeplitz_hash"]
+__all__ = ["FASTEST", "Multiplier", "seed_bits", "toeplitz_hash"]
 
-_multiplier = carryless.Carryless() if carryless.AVAILABLE else BitSliced()
+
+class Multiplier(Protocol):
+    """Multiplies polynomials over GF(2), cut into blocks. They are public but for the key."""
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """Bytes that a block may have."""
+        ...
+
+    def cost(self, block_bytes: int, transforms: int, products: int) -> float:
+        """Return about how long so many transforms and products of blocks take, in any unit."""
+        ...
+
+    def middle(self, key: Bits, seed: Bits, rows: int, block_bytes: int) -> Bits:
+        """Return blocks k - 1 to k + *rows* of *key* times *seed*, where *key* has k blocks.
+
+        Both are whole blocks of packed coefficients, the lowest first and in the lowest bit.
+        The first and the last block are not whole: products of blocks before and beyond are
+        left out.
+        """
+        ...
+
+
+FASTEST: Multiplier = carryless.Carryless() if carryless.AVAILABLE else BitSliced()
+"""The compiled multiplication where there is one, else that in numpy: the same bits."""
 
 
 class _Blocks(NamedTuple):
@@ -40,7 +64,9 @@ def seed_bits(key_bits: int, output_bits: int) -> int:
     return key_bits + output_bits - 1
 
 
-def toeplitz_hash(key: Bits, seed: Bits, output_bits: int) -> Bits:
+def toeplitz_hash(
+    key: Bits, seed: Bits, output_bits: int, multiplier: Multiplier = FASTEST
+) -> Bits:
     """Multiply: y[i] = XOR over j of seed[i + j] & key[j].
 
     *key*: n bits; *seed*: n + output_bits - 1 bits; all 0/1 values in uint8. Beside these and
@@ -51,10 +77,10 @@ def toeplitz_hash(key: Bits, seed: Bits, output_bits: int) -> Bits:
     """
     if not len(key) or output_bits < 1 or len(seed) != seed_bits(len(key), output_bits):
         raise UsageError(f"{len(seed)} seed bits do not fit {len(key)} to {output_bits} bits")
-    blocks = _cheapest(len(key), output_bits)
+    blocks = _cheapest(len(key), output_bits, multiplier)
     turned = _turned(key, blocks.key * blocks.size)
     matrix = _packed(seed, blocks.seed * blocks.size)
-    product = _multiplier.middle(turned, matrix, blocks.rows, blocks.size)
+    product = multiplier.middle(turned, matrix, blocks.rows, blocks.size)
     # With key[0] as the last bit of k blocks, y[0] is the last bit of the product's first k,
     # of which `middle` returns the last.
     bits = np.unpackbits(product[blocks.size - 1 :], bitorder="little", count=7 + output_bits)
@@ -64,18 +90,17 @@ def toeplitz_hash(key: Bits, seed: Bits, output_bits: int) -> Bits:
     return result
 
 
-def _cheapest(key_bits: int, output_bits: int) -> _Blocks:
-    return min((_cut(key_bits, output_bits, n) for n in _multiplier.block_sizes), key=_cost)
+def _cheapest(key_bits: int, output_bits: int, multiplier: Multiplier) -> _Blocks:
+    def cost(blocks: _Blocks) -> float:
+        transforms = blocks.key + blocks.seed + blocks.rows + 1
+        return multiplier.cost(blocks.size, transforms, blocks.key * (blocks.rows + 1))
+
+    return min((_cut(key_bits, output_bits, n) for n in multiplier.block_sizes), key=cost)
 
 
 def _cut(key_bits: int, output_bits: int, size: int) -> _Blocks:
     bits = key_bits, seed_bits(key_bits, output_bits), output_bits - 1
     return _Blocks(size, *(-(-count // (8 * size)) for count in bits))
-
-
-def _cost(blocks: _Blocks) -> float:
-    transforms = blocks.key + blocks.seed + blocks.rows + 1
-    return _multiplier.cost(blocks.size, transforms, blocks.key * (blocks.rows + 1))
 
 
 def _packed(bits: Bits, size: int) -> Bits:

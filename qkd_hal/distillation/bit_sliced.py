@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,23 +22,19 @@ _CACHED_WORDS = 1 << 17  # 1 MiB of expanded spectra at a time
 _EXPANDED = 81  # planes that 16 planes become
 
 
+@dataclass(frozen=True, slots=True)
 class BitSliced:
-    """Multiplies by :class:`.AdditiveFFT`; the twin of :class:`.carryless.Carryless`."""
+    """A :class:`.Multiplier` by :class:`.AdditiveFFT`; the twin of :class:`.Carryless`."""
 
-    block_sizes = tuple(1 << log_bytes for log_bytes in range(6, 16))
+    block_sizes: tuple[int, ...] = tuple(1 << log_bytes for log_bytes in range(6, 16))
 
     def cost(self, block_bytes: int, transforms: int, products: int) -> float:
-        """Return about how long so many transforms and products take; weights as measured."""
+        """Weigh transforms and products as measured, with the calls that small blocks need."""
         layers = block_bytes.bit_length()
         return (block_bytes + 8192) * transforms * layers + block_bytes * products * 2
 
     def middle(self, key: Bytes, seed: Bytes, rows: int, block_bytes: int) -> Bytes:
-        """Return blocks k - 1 to k + *rows* of *key* times *seed*, where *key* has k blocks.
-
-        Both are polynomials over GF(2), lowest coefficient first and in the lowest bit, in
-        whole blocks of *block_bytes*. The first and the last block are not whole: products of
-        blocks before and beyond are left out.
-        """
+        """Multiply; see :meth:`.Multiplier.middle`."""
         transform = AdditiveFFT(block_bytes)
         keys = transform.forward(key.reshape(-1, block_bytes))
         seeds = transform.forward(seed.reshape(-1, block_bytes))
@@ -70,8 +67,8 @@ def _convolve(keys: Words, seeds: Words, sums: Words) -> None:
         turned = downs.shape[1] - count - row
         first = max(0, -turned)
         terms = ups[:, first:] & downs[:, turned + first : turned + count]
-        sums[:, row] = contract(np.bitwise_xor.reduce(terms, axis=1))
+        sums[:, row] = contract(np.bitwise_xor.reduce(terms, axis=1)[None])
 
 
 def _expanded(planes: Words) -> Words:
-    return Expansion(FIELD_BITS, *planes.shape[1:])(planes)
+    return Expansion(FIELD_BITS, *planes.shape[1:])(planes)[:, 0]

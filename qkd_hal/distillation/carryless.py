@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ctypes import c_int64, c_uint64
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,18 +32,19 @@ AVAILABLE = native.AVAILABLE and bool(_supported())
 """Whether the kernel was compiled and this processor has the instruction."""
 
 
+@dataclass(frozen=True, slots=True)
 class Carryless:
-    """The middle of a product by `clmul_middle`; the twin of :class:`.bit_sliced.BitSliced`."""
+    """A :class:`.Multiplier` by `clmul_middle`; the twin of :class:`.BitSliced`."""
 
-    block_sizes = tuple(_PIECE_BYTES << log_half for log_half in range(2, 16))
+    block_sizes: tuple[int, ...] = tuple(_PIECE_BYTES << log_half for log_half in range(2, 16))
 
     def cost(self, block_bytes: int, transforms: int, products: int) -> float:
-        """Return about how long so many transforms and products take; weights as measured."""
+        """Weigh transforms and products as measured."""
         layers = (block_bytes // _PIECE_BYTES).bit_length()
         return block_bytes * (transforms * (layers - 1) + products / 2)
 
     def middle(self, key: Bytes, seed: Bytes, rows: int, block_bytes: int) -> Bytes:
-        """Return blocks k - 1 to k + *rows* of *key* times *seed*; see the twin."""
+        """Multiply; see :meth:`.Multiplier.middle`."""
         key_blocks, seed_blocks = len(key) // block_bytes, len(seed) // block_bytes
         half = block_bytes // _PIECE_BYTES
         each = 2 * half + _LINE

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
     Words = NDArray[np.uint64]
 
-__all__ = ["CANTOR", "FIELD_BITS", "Expansion", "contract", "nim_product"]
+__all__ = [
+    "CANTOR",
+    "FIELD_BITS",
+    "Expansion",
+    "Products",
+    "contract",
+    "expanded_factors",
+    "nim_product",
+]
 
 FIELD_BITS = 16
 CANTOR = (
@@ -47,22 +55,23 @@ def _times_top(bits: int) -> list[tuple[int, list[int]]]:
 
 
 class Expansion:
-    """Splits elements of *bits* bits into what Karatsuba multiplies.
+    """Splits elements of *bits* bits into what Karatsuba multiplies, down to parts of *down_to*.
 
     It keeps its buffers: fresh pages would cost more than the work. *shape*: of a plane.
     """
 
-    def __init__(self, bits: int, *shape: int) -> None:
-        halvings = bits.bit_length() - 1
+    def __init__(self, bits: int, *shape: int, down_to: int = 1) -> None:
+        halvings = (bits // down_to).bit_length() - 1
         self._levels = [
             np.empty((3, 3**level, bits >> level + 1, *shape), np.uint64)
             for level in range(halvings)
         ]
 
     def __call__(self, planes: Words) -> Words:
-        """Return 3^n planes of (low, both, high), lowest level first; valid until next time.
+        """Return 3^n parts of *down_to* planes each; valid until next time.
 
-        *planes*: 2^n of them, lowest bit first.
+        *planes*: lowest bit first. The parts are (low, both, high) of (low, both, high) ...,
+        the finest level first.
         """
         parts = planes[None]
         for finer in self._levels:
@@ -71,7 +80,7 @@ class Expansion:
             finer[0], finer[2] = low, high
             np.bitwise_xor(low, high, out=finer[1])
             parts = finer.reshape(-1, *finer.shape[2:])
-        return parts[:, 0]
+        return parts
 
     def wipe(self) -> None:
         """Overwrite the buffers."""
@@ -79,11 +88,47 @@ class Expansion:
             level.fill(0)
 
 
-def contract(products: Words) -> Words:
-    """Return the planes of a product from the products of what :class:`Expansion` returns."""
-    elements, bits = products[None], 1
+class Products:
+    """Multiplies elements of *bits* bits, at least 4, by fixed ones. *shape*: of a plane."""
+
+    def __init__(self, bits: int, *shape: int) -> None:
+        self._split = Expansion(bits, *shape, down_to=2)
+        parts = 3 ** (bits.bit_length() - 2)
+        self._terms = np.empty((2, parts, *shape), np.uint64)
+        self._sums = np.empty((2, parts, *shape), np.uint64)
+
+    def __call__(self, planes: Words, factors: Words) -> Words:
+        """Return the planes of the products; *factors* are those of :func:`expanded_factors`."""
+        parts = self._split(planes)
+        low, high = parts[:, 0], parts[:, 1]
+        np.bitwise_and(low, factors[0], out=self._sums[0])
+        np.bitwise_and(low, factors[2], out=self._sums[1])
+        np.bitwise_and(high, factors[2], out=self._terms[0])
+        np.bitwise_and(high, factors[1], out=self._terms[1])
+        self._sums ^= self._terms
+        return contract(self._sums)
+
+    def wipe(self) -> None:
+        """Overwrite the buffers."""
+        self._split.wipe()
+        for buffer in (self._terms, self._sums):
+            buffer.fill(0)
+
+
+def expanded_factors(planes: Words) -> Words:
+    """Return (low, both, high) of each two-bit part of the factors of :class:`Products`."""
+    parts = Expansion(len(planes), *planes.shape[1:])(planes)
+    return parts.reshape(3, -1, *planes.shape[1:]).copy()
+
+
+def contract(elements: Words) -> Words:
+    """Undo :class:`Expansion` after the products: elements by parts become elements.
+
+    *elements*: planes of the parts, lowest bit first, by 3^n parts.
+    """
     while elements.shape[1] > 1:
-        elements, bits = _joined(elements.reshape(bits, 3, -1, *products.shape[1:])), 2 * bits
+        bits = len(elements)
+        elements = _joined(elements.reshape(bits, 3, -1, *elements.shape[2:]))
     return elements[:, 0]
 
 

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qkd_hal.distillation.bit_planes import from_planes, swap_lanes, to_planes
-from qkd_hal.distillation.nimbers import CANTOR, FIELD_BITS, Expansion, contract, nim_product
+from qkd_hal.distillation.nimbers import (
+    CANTOR,
+    FIELD_BITS,
+    Expansion,
+    Products,
+    contract,
+    expanded_factors,
+    nim_product,
+)
 from qkd_hal.distillation.subspace_basis import from_subspace_basis, to_subspace_basis
 
 NIMBERS = st.integers(0, (1 << FIELD_BITS) - 1)
@@ -50,13 +58,16 @@ def test_each_element_of_cantors_basis_follows_from_the_next() -> None:
         assert nim_product(base, base) ^ base == before
 
 
-@given(st.integers(0, 2**32))
-def test_planes_multiply_as_nimbers_do(seed: int) -> None:
-    factors = np.random.default_rng(seed).integers(0, 1 << FIELD_BITS, (2, 128), dtype=np.uint16)
-    expand = Expansion(FIELD_BITS, 2)
-    left, right = (expand(planes_of(values)).copy() for values in factors)
-    products = [nim_product(a, b) for a, b in factors.T.tolist()]
-    assert values_of(contract(left & right)) == products
+@given(st.integers(0, 2**32), st.sampled_from([4, 8, 16]))
+def test_planes_multiply_as_nimbers_do(seed: int, bits: int) -> None:
+    factors = np.random.default_rng(seed).integers(0, 1 << bits, (2, 128), dtype=np.uint16)
+    expected = [nim_product(a, b) for a, b in factors.T.tolist()]
+    left, right = (planes_of(values)[:bits] for values in factors)
+    expand = Expansion(bits, 2)
+    terms = expand(left)[:, 0].copy()
+    terms &= expand(right)[:, 0]
+    assert values_of(contract(terms[None])) == expected
+    assert values_of(Products(bits, 2)(left, expanded_factors(right))) == expected
 
 
 def planes_of(values: NDArray[np.uint16]) -> NDArray[np.uint64]:
@@ -65,6 +76,7 @@ def planes_of(values: NDArray[np.uint16]) -> NDArray[np.uint64]:
 
 
 def values_of(planes: NDArray[np.uint64]) -> list[int]:
+    planes = np.concatenate([planes, np.zeros((FIELD_BITS - len(planes), 2), np.uint64)])
     low, high = from_planes(planes[:8]).astype(int), from_planes(planes[8:]).astype(int)
     numbers: list[int] = (low | high << 8).tolist()
     return numbers

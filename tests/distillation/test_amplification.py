@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,17 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from qkd_hal.distillation import amplification, carryless
-from qkd_hal.distillation.amplification import seed_bits, toeplitz_hash
+from qkd_hal.distillation import carryless
+from qkd_hal.distillation.amplification import Multiplier, seed_bits, toeplitz_hash
 from qkd_hal.distillation.bit_sliced import BitSliced
 from qkd_hal.distillation.carryless import Carryless
 from qkd_hal.errors import UsageError
 
 Bits = NDArray[np.uint8]
-Multiplier = BitSliced | Carryless
 
 # The compiled one is there where a compiler was and the processor can do it.
-MULTIPLIERS: list[Multiplier] = [BitSliced(), *[Carryless()] * carryless.AVAILABLE]
+MULTIPLIERS: list[BitSliced | Carryless] = [BitSliced(), *[Carryless()] * carryless.AVAILABLE]
 BORDERS = [1, 7, 8, 9, 31, 32, 33, 63, 64, 65, 127, 128, 129, 511, 512, 513, 1023, 1024, 1025]
 LENGTHS = st.sampled_from(BORDERS) | st.integers(1, 1500)
 
@@ -30,16 +28,6 @@ LENGTHS = st.sampled_from(BORDERS) | st.integers(1, 1500)
 each_multiplier = pytest.mark.parametrize(
     "multiplier", MULTIPLIERS, ids=lambda one: type(one).__name__
 )
-
-
-@contextmanager
-def using(multiplier: Multiplier, size: int | None = None) -> Iterator[None]:
-    """Multiply by *multiplier*, in blocks of *size* bytes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(amplification, "_multiplier", multiplier)
-        if size is not None:
-            patch.setattr(type(multiplier), "block_sizes", (size,))
-        yield
 
 
 def draw(seed: int, count: int) -> Bits:
@@ -58,23 +46,21 @@ def by_integers(key: Bits, seed: Bits, rows: int) -> list[int]:
 
 @each_multiplier
 @given(data=st.data())
-def test_equal_to_the_matrix(multiplier: Multiplier, data: st.DataObject) -> None:
+def test_equal_to_the_matrix(multiplier: BitSliced | Carryless, data: st.DataObject) -> None:
     bits, rows, seed = data.draw(LENGTHS), data.draw(LENGTHS), data.draw(st.integers(0, 2**32))
     size = data.draw(st.sampled_from(multiplier.block_sizes[:4]))
     key, matrix = draw(seed, bits), draw(seed + 1, seed_bits(bits, rows))
-    with using(multiplier, size):
-        product = toeplitz_hash(key, matrix, rows)
+    product = toeplitz_hash(key, matrix, rows, replace(multiplier, block_sizes=(size,)))
     assert product.dtype == np.uint8
     assert product.tolist() == by_integers(key, matrix, rows)
 
 
 @each_multiplier
-def test_equal_in_blocks_of_every_size(multiplier: Multiplier) -> None:
+def test_equal_in_blocks_of_every_size(multiplier: BitSliced | Carryless) -> None:
     for size in multiplier.block_sizes:
         bits, rows = 8 * size + 9, 100  # two blocks of the key
         key, matrix = draw(size, bits), draw(size + 1, seed_bits(bits, rows))
-        with using(multiplier, size):
-            product = toeplitz_hash(key, matrix, rows)
+        product = toeplitz_hash(key, matrix, rows, replace(multiplier, block_sizes=(size,)))
         assert product.tolist() == by_integers(key, matrix, rows)
 
 
@@ -82,10 +68,7 @@ def test_equal_in_blocks_of_every_size(multiplier: Multiplier) -> None:
 @given(st.integers(0, 2**32), st.integers(100_000, 300_000), st.integers(1, 200_000))
 def test_the_twins_agree(seed: int, bits: int, rows: int) -> None:
     key, matrix = draw(seed, bits), draw(seed + 1, seed_bits(bits, rows))
-    products = []
-    for one in MULTIPLIERS:
-        with using(one):
-            products.append(toeplitz_hash(key, matrix, rows).tobytes())
+    products = [toeplitz_hash(key, matrix, rows, one).tobytes() for one in MULTIPLIERS]
     assert len(set(products)) == 1
     row, at = as_integer(key), rows - 1
     assert products[0][at] == (as_integer(matrix[at:]) & row).bit_count() & 1
@@ -95,17 +78,15 @@ def test_the_twins_agree(seed: int, bits: int, rows: int) -> None:
 def test_a_known_product(multiplier: Multiplier) -> None:
     key = np.array([1, 0, 1, 1], np.uint8)
     matrix = np.array([1, 1, 0, 1, 0, 0], np.uint8)
-    with using(multiplier):
-        # rows 1101, 1010, 0100 times key 1011
-        assert toeplitz_hash(key, matrix, 3).tolist() == [0, 0, 0]
-        assert toeplitz_hash(key, matrix[::-1].copy(), 3).tolist() == [1, 1, 1]
+    # rows 1101, 1010, 0100 times key 1011
+    assert toeplitz_hash(key, matrix, 3, multiplier).tolist() == [0, 0, 0]
+    assert toeplitz_hash(key, matrix[::-1], 3, multiplier).tolist() == [1, 1, 1]
 
 
 @each_multiplier
 def test_the_key_is_left_alone(multiplier: Multiplier) -> None:
     key, matrix = draw(1, 1000), draw(2, seed_bits(1000, 300))
-    with using(multiplier):
-        toeplitz_hash(key, matrix, 300)
+    toeplitz_hash(key, matrix, 300, multiplier)
     assert (key == draw(1, 1000)).all()
 
 
@@ -125,12 +106,11 @@ def test_an_empty_result_is_refused(rows: int) -> None:
 @pytest.mark.parametrize(
     "bits", [100_000, 1_000_000, pytest.param(10_000_000, marks=pytest.mark.slow)]
 )
-def test_memory_is_bounded(multiplier: Multiplier, bits: int) -> None:
+def test_memory_is_bounded(multiplier: BitSliced | Carryless, bits: int) -> None:
     rows = bits // 2
     key, matrix = np.zeros(bits, np.uint8), np.zeros(seed_bits(bits, rows), np.uint8)
-    with using(multiplier):
-        tracemalloc.start()
-        toeplitz_hash(key, matrix, rows)
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
+    tracemalloc.start()
+    toeplitz_hash(key, matrix, rows, multiplier)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     assert peak < 2 * len(matrix) + (16 << 20)
