@@ -19,6 +19,7 @@ from benchmarks._report import Row, main
 from benchmarks._simulated_link import run_link
 from qkd_hal.distillation.amplification import seed_bits, toeplitz_hash
 from qkd_hal.distillation.cascade import CascadeOracle, CascadeReconciler
+from qkd_hal.distillation.cascade_variants import YANETAL
 from qkd_hal.distillation.finite_key import binary_entropy
 from qkd_hal.distillation.reconciliation import ParityQuery
 
@@ -85,7 +86,8 @@ def reconcile(seed: int) -> tuple[float, float]:
     errors = (random.random(BITS) < QBER).astype(np.uint8)
     mine, shuffle = key ^ errors, random.bytes(16)
     oracle = CascadeOracle(key, shuffle, BITS)
-    seconds = timed(lambda: exchange(oracle, CascadeReconciler(mine, shuffle, QBER)))
+    sizes = YANETAL.block_sizes(QBER, BITS)
+    seconds = timed(lambda: exchange(oracle, CascadeReconciler(mine, shuffle, sizes)))
     assert (mine == key).all()
     return seconds, oracle.leaked_bits / (BITS * binary_entropy(float(errors.mean())))
 

@@ -9,49 +9,43 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from qkd_hal.errors import ProtocolError
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["ParityOracle", "ParityQuery", "Reconciler"]
 
-_QUERY_BYTES = 9  # pass (1), start (4), stop (4)
-
 
 @dataclass(frozen=True, slots=True)
 class ParityQuery:
-    """Ranges whose parities are wanted: in pass ``passes[i]``, places ``[start, stop)``.
+    """How many parities are wanted, at least one, and in the method's own words, which.
 
-    ``passes`` uint8, ``starts`` and ``stops`` int64, of one length, at least one.
+    ``body`` tells the emitter what it needs to know; its length is the method's to check.
     """
 
-    passes: NDArray[np.uint8]
-    starts: NDArray[np.int64]
-    stops: NDArray[np.int64]
+    count: int
+    body: bytes
 
     def __len__(self) -> int:
-        return len(self.passes)
+        return self.count
 
     def to_bytes(self) -> bytes:
-        """Return the wire form: all passes, all starts, all stops."""
-        ends = (self.starts.astype(">u4").tobytes(), self.stops.astype(">u4").tobytes())
-        return b"".join((self.passes.tobytes(), *ends))
+        """Return the wire form: the count (4 bytes), then the body."""
+        return self.count.to_bytes(4, "big") + self.body
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> ParityQuery:
         """Read the wire form.
 
         Raises:
-            ProtocolError: no ranges, or not a whole number of them.
+            ProtocolError: nothing is wanted, or no count.
         """
-        count, rest = divmod(len(raw), _QUERY_BYTES)
-        if rest or not count:
-            raise ProtocolError("a parity request has no whole number of ranges")
-        places = np.frombuffer(raw, ">u4", offset=count).astype(np.int64)
-        return cls(np.frombuffer(raw, np.uint8, count), places[:count], places[count:])
+        count = int.from_bytes(raw[:4], "big")
+        if len(raw) < 4 or not count:
+            raise ProtocolError("a parity request wants no parities")
+        return cls(count, raw[4:])
 
 
 class Reconciler(Protocol):
@@ -92,9 +86,9 @@ class ParityOracle(Protocol):
         ...
 
     def answer(self, query: ParityQuery) -> NDArray[np.uint8]:
-        """Return one parity per range.
+        """Return as many parities as *query* wants.
 
         Raises:
-            ProtocolError: a range does not exist, or more is asked than a key could bear.
+            ProtocolError: they do not exist, or are more than a key could bear.
         """
         ...

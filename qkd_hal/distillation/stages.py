@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from qkd_hal.distillation.amplification import seed_bits, toeplitz_hash
 from qkd_hal.distillation.cascade import CascadeOracle, CascadeReconciler
+from qkd_hal.distillation.cascade_variants import choose
 from qkd_hal.distillation.verification import key_hash
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from qkd_hal.distillation.cascade_variants import Variant
     from qkd_hal.distillation.reconciliation import ParityOracle, Reconciler
 
 __all__ = [
@@ -80,13 +82,22 @@ class Amplification(Protocol):
 
 
 class Cascade:
-    """Interactive binary search over shuffled passes; see :mod:`.cascade`."""
+    """Interactive binary search over shuffled passes; see :mod:`.cascade`.
 
-    name = "cascade-1"
+    The detector's end chooses among the variants by *round_trip_seconds*, or takes *variant*, and
+    tells the emitter's.
+    """
+
+    name = "cascade-2"
+
+    def __init__(self, round_trip_seconds: float = 0.0, variant: Variant | None = None) -> None:
+        self._round_trip_seconds = round_trip_seconds
+        self._variant = variant
 
     def reconciler(self, key: NDArray[np.uint8], seed: bytes, qber: float) -> Reconciler:
         """Return the side that asks."""
-        return CascadeReconciler(key, seed, qber)
+        variant = self._variant or choose(qber, len(key), self._round_trip_seconds)
+        return CascadeReconciler(key, seed, variant.block_sizes(qber, len(key)))
 
     def oracle(self, key: NDArray[np.uint8], seed: bytes) -> ParityOracle:
         """Return the side that answers. n bits that leaked n are worth nothing."""

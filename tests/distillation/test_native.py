@@ -55,17 +55,14 @@ def test_arrays_are_checked_before_c_sees_them(
 ) -> None:
     monkeypatch.delenv("QKD_HAL_NO_NATIVE", raising=False)
     monkeypatch.setattr(native, "_library", native._load())
-    prefix = native.bind(
-        "cascade_prefix_parities",
-        native.array(np.uint8),
-        ctypes.c_int64,
-        native.array(np.uint8, out=True),
-    )
-    bits, parities = np.array([1, 1, 0, 1], np.uint8), np.zeros(5, np.uint8)
-    prefix(bits, 4, parities)
-    assert parities.tolist() == [0, 1, 0, 0, 1]
+    types = (native.array(np.uint64), ctypes.c_int64, ctypes.c_int64)
+    parities = native.bind("cascade_block_parities", *types, native.array(np.uint8, out=True))
+    bits, out = np.array([0b1101], np.uint64), np.zeros(2, np.uint8)
+    bits.flags.writeable = False
+    parities(bits, 4, 2, out)
+    assert out.tolist() == [1, 0]
     with pytest.raises(ctypes.ArgumentError):
-        prefix(bits, 3, wrong)
+        parities(bits, 4, 2, wrong)
 
 
 @pytest.mark.needs("cc")
