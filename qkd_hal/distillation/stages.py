@@ -9,7 +9,12 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from qkd_hal.distillation.amplification import seed_bits, toeplitz_hash
+from qkd_hal.distillation.amplification import (
+    modified_seed_bits,
+    modified_toeplitz_hash,
+    seed_bits,
+    toeplitz_hash,
+)
 from qkd_hal.distillation.cascade import CascadeOracle, CascadeReconciler
 from qkd_hal.distillation.cascade_variants import choose
 from qkd_hal.distillation.verification import key_hash
@@ -24,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Amplification",
     "Cascade",
+    "ModifiedToeplitz",
     "PolynomialHash",
     "Reconciliation",
     "Stages",
@@ -114,8 +120,24 @@ class PolynomialHash:
         return key_hash(key, seed)
 
 
+class ModifiedToeplitz:
+    """A random Toeplitz matrix beside the identity; see :mod:`.amplification`."""
+
+    name = "modified-toeplitz-1"
+
+    def seed_bits(self, key_bits: int, length: int) -> int:
+        """Return the bits of the matrix's first column and row: fewer than the key has."""
+        return modified_seed_bits(key_bits, length)
+
+    def amplify(
+        self, key: NDArray[np.uint8], seed: NDArray[np.uint8], length: int
+    ) -> NDArray[np.uint8]:
+        """Multiply and add."""
+        return modified_toeplitz_hash(key, seed, length)
+
+
 class Toeplitz:
-    """A random Toeplitz matrix, applied by FFT; see :mod:`.amplification`."""
+    """A random Toeplitz matrix; takes a longer seed. See :mod:`.amplification`."""
 
     name = "toeplitz-1"
 
@@ -136,7 +158,7 @@ class Stages:
 
     reconciliation: Reconciliation = field(default_factory=Cascade)
     verification: Verification = field(default_factory=PolynomialHash)
-    amplification: Amplification = field(default_factory=Toeplitz)
+    amplification: Amplification = field(default_factory=ModifiedToeplitz)
 
     def digest(self, parameters: bytes) -> bytes:
         """Return the 32 bytes that both ends compare: *parameters*' digest and the methods."""

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from qkd_hal.distillation import carryless
-from qkd_hal.distillation.amplification import Multiplier, seed_bits, toeplitz_hash
+from qkd_hal.distillation.amplification import (
+    Multiplier,
+    modified_seed_bits,
+    modified_toeplitz_hash,
+    seed_bits,
+    toeplitz_hash,
+)
 from qkd_hal.distillation.bit_sliced import BitSliced
 from qkd_hal.distillation.carryless import Carryless
 from qkd_hal.errors import UsageError
@@ -81,6 +87,26 @@ def test_a_known_product(multiplier: Multiplier) -> None:
     # rows 1101, 1010, 0100 times key 1011
     assert toeplitz_hash(key, matrix, 3, multiplier).tolist() == [0, 0, 0]
     assert toeplitz_hash(key, matrix[::-1], 3, multiplier).tolist() == [1, 1, 1]
+
+
+@each_multiplier
+@given(st.integers(0, 2**32), st.integers(2, 600), st.data())
+def test_the_identity_adds_the_end_of_the_key(
+    multiplier: Multiplier, seed: int, bits: int, data: st.DataObject
+) -> None:
+    rows = data.draw(st.integers(1, bits - 1))
+    key, matrix = draw(seed, bits), draw(seed + 1, modified_seed_bits(bits, rows))
+    assert len(matrix) == bits - 1
+    product = by_integers(key[: bits - rows], matrix, rows)
+    expected = np.array(product, np.uint8) ^ key[bits - rows :]
+    hashed = modified_toeplitz_hash(key, matrix, rows, multiplier)
+    assert hashed.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(("bits", "length", "rows"), [(8, 6, 3), (8, 8, 3), (8, 7, 8), (8, 7, 0)])
+def test_a_modified_matrix_of_another_size_is_refused(bits: int, length: int, rows: int) -> None:
+    with pytest.raises(UsageError):
+        modified_toeplitz_hash(draw(1, bits), draw(2, length), rows)
 
 
 @each_multiplier
