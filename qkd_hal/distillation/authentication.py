@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 HASH_KEY_BYTES = 16
+_PORTION = 1 << 16  # bytes hashed at once: most messages are far shorter
 MIN_SECRET_BYTES = 2 * (HASH_KEY_BYTES + 4 * MASK_BYTES)  # two tries of a first block
 
 
@@ -124,6 +125,7 @@ class Transcript:
     def __init__(self, pad: AuthenticationPad, label: bytes) -> None:
         self._pad = pad
         self._length = 0
+        self._unhashed = bytearray()
         self._hashes = {
             direction: Poly1305(pad.hash_key(direction) + bytes(MASK_BYTES))
             for direction in Direction
@@ -132,16 +134,16 @@ class Transcript:
 
     @property
     def length(self) -> int:
-        """Bytes hashed so far."""
+        """Bytes that a tag would be over."""
         return self._length
 
     def add(self, message: bytes) -> None:
         """Append one message; its length goes in too, so that no two splits look alike."""
-        prefix = len(message).to_bytes(8, "big")
-        self._length += len(prefix) + len(message)
-        for running in self._hashes.values():
-            running.update(prefix)
-            running.update(message)
+        self._unhashed += len(message).to_bytes(8, "big")
+        self._unhashed += message
+        self._length += 8 + len(message)
+        if len(self._unhashed) >= _PORTION:
+            self._hash()
 
     def seal(self) -> SealedTag:
         """Use up a mask and return this end's tag; once.
@@ -166,7 +168,13 @@ class Transcript:
             )
         self._pad.accept(sealed.position)
 
+    def _hash(self) -> None:
+        for running in self._hashes.values():
+            running.update(self._unhashed)
+        self._unhashed = bytearray()
+
     def _masked(self, direction: Direction, mask: bytes) -> bytes:
+        self._hash()
         value = int.from_bytes(self._hashes.pop(direction).finalize(), "little")
         total = value + int.from_bytes(mask, "little")
         return (total % (1 << 128)).to_bytes(16, "little")

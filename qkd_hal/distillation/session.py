@@ -193,6 +193,7 @@ class DistillationSession:
         self._window = Window()
         self._storing: dict[int, Block] = {}
         self._paused = False
+        self._waits_for_pad = False
 
     def attach_emissions(self, log: EmissionLog) -> None:
         """Emitter: give the record of what is sent, before :meth:`start`."""
@@ -259,7 +260,7 @@ class DistillationSession:
 
         Call it after acting on the events: what they confirmed may serve for tags now.
         """
-        if self._window.next_to_seal() is not None and self._pad.remaining:
+        if self._waits_for_pad and self._pad.remaining:
             self._seal()
         return self._framing.drain()
 
@@ -493,7 +494,7 @@ class DistillationSession:
         return ready and settled and self._window.has_room and not self._paused
 
     def _start_blocks(self) -> None:
-        while self._can_start and self._detections.ready:
+        while self._detections.ready and self._can_start:
             number = self._window.next_number
             batch = self._detections.cut()
             block = DetectorBlock(number, self._tools(number), batch, self._held)
@@ -506,10 +507,12 @@ class DistillationSession:
         A tag waits while the masks do not suffice for it and for every STORED that is due:
         blocks on their way to the store will bring more.
         """
+        self._waits_for_pad = False
         try:
             while (block := self._window.next_to_seal()) is not None:
                 owed = self._window.masks_owed
-                if owed and self._pad.remaining < owed + 2:
+                self._waits_for_pad = owed > 0 and self._pad.remaining < owed + 2
+                if self._waits_for_pad:
                     break
                 block.seal()
         except DistillationError as error:
