@@ -58,12 +58,10 @@ class ClassicalChannel:
                 raw = self.socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            if raw[:1] == _ENGINE:
-                yield raw[1:]
-            elif raw[:1] == _HOST:
+            if raw[:1] == _HOST:
                 hungry = raw == _HOST + b"\1"
                 self._hungry_until = self._clock() + _HUNGER_SECONDS if hungry else 0.0
-            yield b""
+            yield raw[1:] if raw[:1] == _ENGINE else b""
 
     def _try_send(self, raw: bytes) -> bool:
         try:
