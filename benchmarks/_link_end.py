@@ -1,7 +1,8 @@
 """One end of the link whose throughput is measured: a modem's own distilling thread and stores.
 
-``python -m benchmarks._link_end ROLE ADDRESS SECONDS IN_FLIGHT DIRECTORY`` prints one JSON object:
-when each block was confirmed, how many net bits it gave, and a digest of its key.
+``python -m benchmarks._link_end ROLE ADDRESS SECONDS IN_FLIGHT DIRECTORY``, where an ADDRESS to
+bind begins with ``@``, prints one JSON object: when each block was confirmed, how many net bits
+it gave, and a digest of its key.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from qkd_hal_simulators.modem.distiller import Distiller
 from qkd_hal_simulators.modem.key_store import KeyStore
 from qkd_hal_simulators.modem.pad_store import PadStore
 from qkd_hal_simulators.modem.record import LinkRecord
-from qkd_hal_simulators.modem.sockets import Waker, link_socket
+from qkd_hal_simulators.modem.sockets import Waker, attach, link_socket
 
 QBER = 0.015
 KEY_SHARE = 0.95  # of the sifted bits; the others are tested
@@ -145,7 +146,7 @@ def main(role: str, address: str, seconds: float, in_flight: int, directory: Pat
             max_message=PARAMETERS.max_message_bytes + 1,
             queue=QUEUED_MESSAGES,
         )
-        socket.connect(address)
+        attach(socket, address.removeprefix("@"), bind=address.startswith("@"))
         session = DistillationSession(
             Role.EMITTER if emits else Role.DETECTOR,
             PARAMETERS,

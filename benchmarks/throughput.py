@@ -13,6 +13,7 @@ The second run goes through a relay that holds every message for 5 ms, however m
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from typing import Any
 import zmq
 
 from benchmarks._report import Row, main
+from qkd_hal_simulators.modem.sockets import bound_address
 
 IN_FLIGHT_NEAR, IN_FLIGHT_FAR = 4, 32  # far: round trips per block x 10 ms / time per block
 WARM_UP = 0.4  # of a run: the window fills
@@ -49,7 +51,7 @@ def measure(quick: bool) -> list[Row]:
 
 def run(seconds: float, in_flight: int, delay: float) -> float:
     """Return the net rate in Mbit/s of a link whose messages take *delay* longer each way."""
-    with Relay(delay) as relay, tempfile.TemporaryDirectory() as directory:
+    with Relay(delay) if delay else Direct() as line, tempfile.TemporaryDirectory() as directory:
         ends = [
             subprocess.Popen(
                 [
@@ -59,7 +61,7 @@ def run(seconds: float, in_flight: int, delay: float) -> float:
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            for role, address in zip(("emitter", "detector"), relay.addresses, strict=True)
+            for role, address in zip(("emitter", "detector"), line.addresses, strict=True)
         ]
         outputs = [end.communicate()[0] for end in ends]
     emitter, detector = (json.loads(output) for output in outputs)
@@ -86,6 +88,20 @@ def rate(emitter: dict[str, Any], detector: dict[str, Any]) -> float:
     return float(bits / (emitter["ended"] - middle) / 1e6)
 
 
+class Direct:
+    """Nothing between the two ends: the emitter binds, the detector connects."""
+
+    def __enter__(self) -> Direct:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.addresses = [f"@127.0.0.1:{port}", f"127.0.0.1:{port}"]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """There is nothing to close."""
+
+
 class Relay:
     """Carries messages between two DEALER sockets, each *delay* seconds late."""
 
@@ -93,11 +109,11 @@ class Relay:
         self._delay = delay
         self._context = zmq.Context()
         self._sockets = [self._context.socket(zmq.DEALER) for _ in range(2)]
-        for socket in self._sockets:
-            socket.linger = 0
-            socket.sndhwm = socket.rcvhwm = 0
-            socket.bind("tcp://127.0.0.1:*")
-        self.addresses = [socket.getsockopt_string(zmq.LAST_ENDPOINT) for socket in self._sockets]
+        for end in self._sockets:
+            end.linger = 0
+            end.sndhwm = end.rcvhwm = 0
+            end.bind("tcp://127.0.0.1:*")
+        self.addresses = [bound_address(end) for end in self._sockets]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -112,8 +128,8 @@ class Relay:
 
     def _run(self) -> None:
         poller = zmq.Poller()
-        for socket in self._sockets:
-            poller.register(socket, zmq.POLLIN)
+        for end in self._sockets:
+            poller.register(end, zmq.POLLIN)
         waiting: deque[tuple[float, int, zmq.Frame]] = deque()
         while not self._stop.is_set():
             left = waiting[0][0] - time.monotonic() if waiting else 0.05
@@ -126,9 +142,9 @@ class Relay:
                     self._sockets[to].send(message, zmq.NOBLOCK, copy=False)
 
     def _take(self, waiting: deque[tuple[float, int, zmq.Frame]]) -> None:
-        for source, socket in enumerate(self._sockets):
-            while socket.poll(0):
-                message = socket.recv(copy=False)
+        for source, end in enumerate(self._sockets):
+            while end.poll(0):
+                message = end.recv(copy=False)
                 waiting.append((time.monotonic() + self._delay, 1 - source, message))
 
 
