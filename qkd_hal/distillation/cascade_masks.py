@@ -30,8 +30,10 @@ class Confirmation:
     def __init__(self, length: int, seed: bytes, number: int) -> None:
         self._length = length
         words = length // 64 + 1
-        drawn = public_words(seed, number, CONFIRMING_PARITIES * words)
-        self._masks = drawn.reshape(CONFIRMING_PARITIES, words)
+        # Each half starts one word later in the same stream. The parities of any errors are as
+        # independent as from separate streams: each takes in a last word that no earlier does.
+        stream = public_words(seed, number, words + CONFIRMING_PARITIES - 1)
+        self._masks = np.lib.stride_tricks.sliding_window_view(stream, words)
         self.odd = np.zeros(CONFIRMING_PARITIES, np.uint8)
 
     def parities(self, key: Words) -> Bits:

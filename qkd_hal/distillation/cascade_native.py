@@ -30,9 +30,9 @@ _GRID = (c_int64, c_int64, c_int64, c_void_p, c_void_p)
 
 _block_parities = bind("cascade_block_parities", _WORDS, c_int64, c_int64, _OUT_BITS)
 _cut = bind("cascade_cut", c_int64, c_int64, _BITS, c_void_p, c_void_p)
-_take_odd = bind("cascade_take_odd", c_void_p, c_void_p, c_int64, c_void_p, c_void_p)
-_halve = bind("cascade_halve", c_int64, *[c_void_p] * 6, result=c_int64)
-_places = bind("cascade_places", c_int64, c_void_p, *_GRID, _OUT_RANKS)
+_take_odd = bind("cascade_take_odd", c_void_p, c_void_p, c_int64, c_void_p)
+_halve = bind("cascade_halve", c_int64, *[c_void_p] * 5, result=c_int64)
+_places = bind("cascade_places", c_int64, c_void_p, *_GRID)
 _change = bind(
     "cascade_change",
     *(c_int64, _RANKS, *_GRID, c_void_p, c_int64, c_void_p, c_int64, c_void_p),
@@ -68,20 +68,21 @@ class NativePass(Pass):
 
     def _take_odd(self) -> None:
         count = self.odd_blocks
-        self._low, self._high = np.empty(count, np.int32), np.empty(count, np.int32)
+        ranks = np.empty((2, count), np.int32)
+        self._low, self._high = ranks
         self._halves = np.empty(count, np.uint8)
-        self._asked = 0
-        self._low_at = _OUT_RANKS.from_param(self._low)
-        self._high_at = _OUT_RANKS.from_param(self._high)
+        self._ranks_at = _OUT_RANKS.from_param(ranks)
         self._halves_at = _OUT_BITS.from_param(self._halves)
-        _take_odd(self._odd_at, self._edges_at, count, self._low_at, self._high_at)
+        self._asked = 0
+        _take_odd(self._odd_at, self._edges_at, count, self._ranks_at)
 
     def _halve(self, marks: Bits | None) -> Bits:
+        if marks is not None and len(marks) != self._asked:
+            raise ValueError(f"{len(marks)} marks for {self._asked} halves")
         self._asked = _halve(
             len(self._low),
-            self._low_at,
-            self._high_at,
-            None if marks is None else _BITS.from_param(marks[: self._asked]),
+            self._ranks_at,
+            None if marks is None else _BITS.from_param(marks),
             self._edges_at,
             self._bits_at,
             self._halves_at,
@@ -89,9 +90,8 @@ class NativePass(Pass):
         return self._halves[: self._asked].copy()
 
     def _found(self) -> Places:
-        places = np.empty_like(self._low)
-        _places(len(places), self._low_at, *self._grid_at, places)
-        return places
+        _places(len(self._low), self._ranks_at, *self._grid_at)
+        return self._low
 
     def _change(self, places: Places, toggles: bool, flips: bool) -> int:
         count = len(places)

@@ -151,7 +151,7 @@ def _flip(bits: Words, at: Indices) -> None:
 def _members(bits: Words) -> Indices:
     """Return where *bits* are set, rising."""
     words = np.flatnonzero(bits)
-    octets = bits[words].astype("<u8").view(np.uint8).reshape(len(words), 8)
-    which, at = np.nonzero(np.unpackbits(octets, axis=1, bitorder="little"))
-    members: Indices = words[which] * 64 + at
+    octets = bits[words].astype("<u8").view(np.uint8)
+    at = np.flatnonzero(np.unpackbits(octets, bitorder="little").view(np.bool_))
+    members: Indices = words[at >> 6] * 64 + (at & 63)
     return members

@@ -37,7 +37,7 @@ MAX_CONFIRMATIONS = 64  # honest runs need two or three; each costs both ends ti
 class Search:
     """One end's search for the errors of a *key*, in passes of blocks of these *sizes*.
 
-    *corrects*: this end's key is the one with errors; it is changed in place.
+    *corrects*: this end's key is the one with errors; it is changed in place, at the end.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Search:
             yield from self._settle()
         for number in range(MAX_CONFIRMATIONS):
             if (yield from self._confirm(len(self._sizes) + number)):
+                self._finish()
                 return
         raise ProtocolError("reconciliation does not end within its passes")
 
@@ -104,6 +105,10 @@ class Search:
             yield from self._settle()
         return clean
 
+    def _finish(self) -> None:
+        if self._corrects:
+            self._key ^= self._corrected.view(np.uint8)
+
     def _correct(self, places: NDArray[np.int32], searched: Pass | None = None) -> None:
         # A search of true parities ends at a true error, so no place comes up twice.
         if self._corrected[places].any():
@@ -114,5 +119,3 @@ class Search:
             each.change(places, toggles=each is not searched, flips=self._corrects)
         if self._confirmation:
             self._confirmation.change(places)
-        if self._corrects:
-            self._key[places] ^= 1

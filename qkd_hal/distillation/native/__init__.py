@@ -55,9 +55,10 @@ class array:  # noqa: N801 - reads as a type of argument
 
     def from_param(self, value: NDArray[Any]) -> ctypes.Array[ctypes.c_char] | ctypes.c_void_p:
         """Return what ctypes passes on: the address. Three times as fast as numpy's ndpointer."""
-        if value.dtype != self._dtype or not value.flags.c_contiguous:
+        flags = value.flags
+        if value.dtype != self._dtype or not flags.c_contiguous:
             raise TypeError(f"not a contiguous array of {self._dtype}")
-        if value.flags.writeable:
+        if flags.writeable:
             return _Octets.from_buffer(value.data)
         if self._out:
             raise TypeError("not a writable array")

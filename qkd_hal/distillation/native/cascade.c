@@ -67,11 +67,13 @@ void cascade_cut(int64_t length, int64_t size, const uint8_t *marks, uint64_t *e
     flip(edges, length);
 }
 
-/* Take the odd blocks out, in rising order: there are as many as `low` has room for. */
-void cascade_take_odd(uint64_t *odd, const uint64_t *edges, int64_t count, int32_t *low,
-                      int32_t *high)
+/* Take out the odd blocks, of which there are `count`: their starts, rising, then their ends. */
+void cascade_take_odd(uint64_t *odd, const uint64_t *edges, int64_t count, int32_t *blocks)
 {
+    int32_t *low = blocks, *high = blocks + count;
     for (int64_t word = 0, found = 0; found < count; word++) {
+        while (!odd[word])
+            word++;
         for (; odd[word]; odd[word] &= odd[word] - 1) {
             int64_t start = (word << 6) + __builtin_ctzll(odd[word]);
             low[found] = (int32_t)start;
@@ -83,9 +85,10 @@ void cascade_take_odd(uint64_t *odd, const uint64_t *edges, int64_t count, int32
 /* Cut the blocks of more than one place in the middle: a mark says that the error is in the
  * first half. Without marks, nothing is cut. Return how many such blocks are left, and the
  * parities of their first halves. */
-int64_t cascade_halve(int64_t count, int32_t *low, int32_t *high, const uint8_t *marks,
-                      uint64_t *edges, const uint64_t *bits, uint8_t *parities)
+int64_t cascade_halve(int64_t count, int32_t *blocks, const uint8_t *marks, uint64_t *edges,
+                      const uint64_t *bits, uint8_t *parities)
 {
+    int32_t *low = blocks, *high = blocks + count;
     uint8_t *next = parities;
     for (int64_t i = 0; i < count; i++) {
         if (high[i] - low[i] < 2)
@@ -139,10 +142,9 @@ static int64_t backwards(const struct grid *by, int64_t rank)
     return row * by->columns + (column < 0 ? column + by->columns : column);
 }
 
-/* Places of ranks. Without rows, the order is the natural one. */
-void cascade_places(int64_t count, const int32_t *ranks, int64_t length, int64_t rows,
-                    int64_t columns, const int32_t *of_rows, const int32_t *of_columns,
-                    int32_t *places)
+/* Ranks become places. Without rows, the order is the natural one. */
+void cascade_places(int64_t count, int32_t *ranks, int64_t length, int64_t rows, int64_t columns,
+                    const int32_t *of_rows, const int32_t *of_columns)
 {
     struct grid by = read_grid(length, rows, columns, of_rows, of_columns);
     for (int64_t i = 0; i < count; i++) {
@@ -152,7 +154,7 @@ void cascade_places(int64_t count, const int32_t *ranks, int64_t length, int64_t
                 at = backwards(&by, at);
             while (at >= length);
         }
-        places[i] = (int32_t)at;
+        ranks[i] = (int32_t)at;
     }
 }
 
