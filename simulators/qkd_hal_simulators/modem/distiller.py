@@ -39,6 +39,7 @@ __all__ = ["Distiller", "QuantumWork"]
 
 _LOG = logging.getLogger("qkd_hal.modem.distil")
 _SLICE_MS = 50
+_GATHERED = 4  # messages answered in one go: each go wakes the socket's thread, and the peer
 _TICK_SECONDS = 0.1  # between looks at store and clock
 _LAST_ANSWER_SECONDS = 16.0
 _ANSWER_DECAY = 0.9  # per good block: a slow machine keeps the time that it turned out to need
@@ -96,8 +97,7 @@ class Distiller:
         self._handle(self._session.start())
         while not stop.is_set():
             if not self._take_in():
-                # New blocks start while those under way leave this end idle: as many as the
-                # round trip asks for, and no memory for more.
+                # New blocks start only while those under way leave this end idle.
                 self._waker.clear()
                 self._handle(self._quantum(self._session))
                 self._send()
@@ -105,12 +105,14 @@ class Distiller:
             self._tick()
 
     def _take_in(self) -> bool:
-        """Act on some of what the peer said; false if it said nothing."""
-        said = False
-        for message in self._channel.received():
-            said = True
+        """Act on some of what the peer said, and answer; false if it said nothing."""
+        count = 0
+        for count, message in enumerate(self._channel.received(), 1):
             self._receive(message)
-        return said
+            if not count % _GATHERED:
+                self._send()
+        self._send()
+        return count > 0
 
     def _receive(self, message: bytes) -> None:
         self._record.heard()
@@ -118,7 +120,6 @@ class Distiller:
             self._progress = self._clock()
             self._retry = _FIRST_RETRY_SECONDS
             self._handle(self._session.receive(message))
-            self._send()
 
     def _handle(self, events: Iterable[Event]) -> None:
         for event in events:
