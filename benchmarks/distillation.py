@@ -9,15 +9,13 @@ import random as plain_random
 import statistics
 import time
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import _plain
+from benchmarks import _amplification, _plain
 from benchmarks._report import Row, main
 from benchmarks._simulated_link import run_link
-from qkd_hal.distillation.amplification import seed_bits, toeplitz_hash
 from qkd_hal.distillation.cascade import CascadeOracle, CascadeReconciler
 from qkd_hal.distillation.cascade_variants import YANETAL
 from qkd_hal.distillation.finite_key import binary_entropy
@@ -26,7 +24,6 @@ from qkd_hal.distillation.reconciliation import ParityQuery
 BITS = 1_000_000
 QBER = 0.03
 PLAIN_BITS = 10_000
-SECRET_SHARE = 0.4  # of the default preset's key bits at 5 km
 QUICK, FULL = 3, 15  # repetitions; the median counts
 QUICK_BLOCKS, FULL_BLOCKS = 4, 16  # of the simulated link
 
@@ -37,13 +34,11 @@ def measure(quick: bool) -> list[Row]:
     runs = [reconcile(seed) for seed in range(repetitions)]
     speed = statistics.median(BITS / seconds for seconds, _ in runs)
     efficiency = statistics.median(f for _, f in runs)
-    amplified = statistics.median(BITS / amplify(seed) for seed in range(repetitions))
     plain, plain_f = plain_cascade()
-    direct = plain_toeplitz()
     return [
         row("cascade_mbps_q3", speed / 1e6, "Mbit/s", "plain Cascade", plain / 1e6),
         row("cascade_f_q3", efficiency, "x Shannon", "plain Cascade", plain_f),
-        row("amplification_mbps", amplified / 1e6, "Mbit/s in", "plain Toeplitz", direct / 1e6),
+        *_amplification.rows(repetitions),
         simulated_link(QUICK_BLOCKS if quick else FULL_BLOCKS),
     ]
 
@@ -71,14 +66,6 @@ def plain_cascade() -> tuple[float, float]:
     return PLAIN_BITS / seconds, leaked[0] / (PLAIN_BITS * binary_entropy(errors / PLAIN_BITS))
 
 
-def plain_toeplitz() -> float:
-    """Return input bits per second of the row-by-row product."""
-    bits, rows = plain_random.Random(1), int(PLAIN_BITS * SECRET_SHARE)
-    key, matrix = bits.getrandbits(PLAIN_BITS), bits.getrandbits(seed_bits(PLAIN_BITS, rows))
-    product = partial(_plain.toeplitz, key, PLAIN_BITS, matrix, rows)
-    return PLAIN_BITS / statistics.median(timed(product) for _ in range(QUICK))
-
-
 def reconcile(seed: int) -> tuple[float, float]:
     """Correct one block; return the seconds and the efficiency f."""
     random = np.random.default_rng(seed)
@@ -97,14 +84,6 @@ def exchange(oracle: CascadeOracle, reconciler: CascadeReconciler) -> None:
     query: ParityQuery | None = reconciler.begin()
     while query is not None:
         query = reconciler.answer(oracle.answer(query))
-
-
-def amplify(seed: int) -> float:
-    """Hash one block; return the seconds."""
-    random = np.random.default_rng(seed)
-    rows = int(BITS * SECRET_SHARE)
-    key, matrix = random_bits(random, BITS), random_bits(random, seed_bits(BITS, rows))
-    return timed(lambda: toeplitz_hash(key, matrix, rows))
 
 
 def random_bits(random: np.random.Generator, count: int) -> NDArray[np.uint8]:

@@ -48,7 +48,7 @@ class Carryless:
         key_blocks, seed_blocks = len(key) // block_bytes, len(seed) // block_bytes
         half = block_bytes // _PIECE_BYTES
         each = 2 * half + _LINE
-        scratch = np.empty(3 * half + (key_blocks + seed_blocks) * each, np.uint64)
+        scratch = np.empty(half + (key_blocks + seed_blocks + rows + 1) * each, np.uint64)
         product = np.zeros((rows + 2) * half, np.uint32)
         words = key.view(np.uint32), key_blocks, seed.view(np.uint32), seed_blocks
         _middle(*words, rows, half.bit_length() - 1, scratch, product)

@@ -13,7 +13,8 @@
 #include <immintrin.h>
 
 #define CLMUL __attribute__((target("pclmul,sse4.1")))
-#define LINE 8 /* words of a cache line */
+#define LINE 8  /* words of a cache line */
+#define CHUNK 64 /* words of all spectra that are multiplied together: they fit the L1 cache */
 #define REDUCTION 0x1b /* x^64 = x^4 + x^3 + x + 1 */
 
 /* cantor[0] = 1 and cantor[i]^2 + cantor[i] = cantor[i - 1]. */
@@ -156,12 +157,11 @@ CLMUL static void transform(const uint32_t *pieces, uint64_t blocks, unsigned lo
     }
 }
 
-/* sum[p] = sum over i of up[i][p] * down[-i][p]. */
+/* sum[p] = sum over i of up[i][p] * down[-i][p], for `count` words p. */
 CLMUL static void accumulate(uint64_t *sum, const uint64_t *up, const uint64_t *down,
-                             uint64_t terms, uint64_t size)
+                             uint64_t terms, uint64_t stride, uint64_t count)
 {
-    const uint64_t stride = size + LINE;
-    for (uint64_t p = 0; p < size; p += LINE) {
+    for (uint64_t p = 0; p < count; p += LINE) {
         __m128i low[LINE / 2] = {0}, high[LINE / 2] = {0};
         for (uint64_t i = 0; i < terms; i++) {
             for (int at = 0; at < LINE / 2; at++) {
@@ -173,6 +173,22 @@ CLMUL static void accumulate(uint64_t *sum, const uint64_t *up, const uint64_t *
         }
         for (int at = 0; at < LINE / 2; at++)
             store(sum + p + 2 * at, reduce(low[at], high[at]));
+    }
+}
+
+/* sums[row] = sum over i of keys[i] * seeds[key_blocks - 1 + row - i], for 0 <= row <= rows. */
+CLMUL static void convolve(uint64_t *sums, const uint64_t *keys, uint64_t key_blocks,
+                           const uint64_t *seeds, uint64_t seed_blocks, uint64_t rows,
+                           uint64_t size)
+{
+    const uint64_t stride = size + LINE, chunk = size < CHUNK ? size : CHUNK;
+    for (uint64_t p = 0; p < size; p += chunk) {
+        for (uint64_t row = 0; row <= rows; row++) {
+            uint64_t last = key_blocks - 1 + row;
+            uint64_t first = last < seed_blocks ? 0 : last - seed_blocks + 1;
+            accumulate(sums + row * stride + p, keys + first * stride + p,
+                       seeds + (last - first) * stride + p, key_blocks - first, stride, chunk);
+        }
     }
 }
 
@@ -195,14 +211,15 @@ int64_t clmul_supported(void)
  * blocks of zeros: rows + 2. The first and the last of them are not whole: products of blocks
  * before and beyond are left out. log_half: 2 to 15.
  *
- * `scratch` holds 3 << log_half words, and for each block of key and seed (2 << log_half) + 8. */
+ * `scratch` holds 1 << log_half words, and (2 << log_half) + 8 for each block of key and seed
+ * and for each of rows + 1 sums. */
 CLMUL void clmul_middle(const uint32_t *key, uint64_t key_blocks, const uint32_t *seed,
-                          uint64_t seed_blocks, uint64_t rows, uint64_t log_half,
-                          uint64_t *scratch, uint32_t *product)
+                        uint64_t seed_blocks, uint64_t rows, uint64_t log_half,
+                        uint64_t *scratch, uint32_t *product)
 {
     const uint64_t half = 1ull << log_half, size = 2 * half, stride = size + LINE;
-    uint64_t *twiddles = scratch, *sum = twiddles + half;
-    uint64_t *keys = sum + size, *seeds = keys + key_blocks * stride;
+    uint64_t *twiddles = scratch, *keys = twiddles + half;
+    uint64_t *seeds = keys + key_blocks * stride, *sums = seeds + seed_blocks * stride;
     twiddles[0] = 0;
     for (uint64_t bit = 1, i = 1; i < half; i++) {
         bit <<= i == 2 * bit;
@@ -210,11 +227,9 @@ CLMUL void clmul_middle(const uint32_t *key, uint64_t key_blocks, const uint32_t
     }
     transform(key, key_blocks, (unsigned)log_half, twiddles, keys);
     transform(seed, seed_blocks, (unsigned)log_half, twiddles, seeds);
+    convolve(sums, keys, key_blocks, seeds, seed_blocks, rows, size);
     for (uint64_t row = 0; row <= rows; row++) {
-        uint64_t last = key_blocks - 1 + row; /* key block i meets seed block last - i */
-        uint64_t first = last < seed_blocks ? 0 : last - seed_blocks + 1;
-        accumulate(sum, keys + first * stride, seeds + (last - first) * stride,
-                   key_blocks - first, size);
+        uint64_t *sum = sums + row * stride;
         interpolate(sum, (unsigned)log_half + 1, twiddles);
         convert(sum, (unsigned)log_half + 1, 1, 1);
         add_pieces(product + row * half, sum, size);
