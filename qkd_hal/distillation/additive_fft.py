@@ -33,7 +33,7 @@ __all__ = ["AdditiveFFT"]
 
 _LOG_LANES = 6  # 64 elements to a word
 _PIECE_BITS = 8
-_GROUP_WORDS = 1024  # of a plane: fewer and the calls cost more than the work
+_GROUP_WORDS = 512  # of a plane: with fewer the calls cost more, with more the cache misses
 _X = 256  # stands for x: of all candidates its powers have the fewest bits
 
 

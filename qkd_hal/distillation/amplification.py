@@ -112,7 +112,7 @@ def toeplitz_hash(
     """Multiply: y[i] = XOR over j of seed[i + j] & key[j].
 
     *key*: n bits; *seed*: n + output_bits - 1 bits; all 0/1 values in uint8. Beside these and
-    the result it takes up to 2 bytes per seed bit, and 16 MiB.
+    the result it takes at most 2 bytes per seed bit, and 6 MiB.
 
     Raises:
         UsageError: there is no key or no result, or the seed has another length.

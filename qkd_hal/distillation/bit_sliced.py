@@ -20,6 +20,7 @@ __all__ = ["BitSliced"]
 
 _CACHED_WORDS = 1 << 17  # 1 MiB of expanded spectra at a time
 _EXPANDED = 81  # planes that 16 planes become
+_CALLS = 12_000  # what the calls for one block cost, in the unit of `BitSliced.cost`
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +32,20 @@ class BitSliced:
     def cost(self, block_bytes: int, transforms: int, products: int) -> float:
         """Weigh transforms and products as measured, with the calls that small blocks need."""
         layers = block_bytes.bit_length()
-        return (block_bytes + 8192) * transforms * layers + block_bytes * products * 2
+        return transforms * (block_bytes * layers + _CALLS) + products * block_bytes
 
     def middle(self, key: Bytes, seed: Bytes, rows: int, block_bytes: int) -> Bytes:
         """Multiply; see :meth:`.Multiplier.middle`."""
         transform = AdditiveFFT(block_bytes)
         keys = transform.forward(key.reshape(-1, block_bytes))
         seeds = transform.forward(seed.reshape(-1, block_bytes))
-        sums = transform.backward(_convolved(keys, seeds, rows + 1)).reshape(-1, 2, block_bytes)
+        spectra = _convolved(keys, seeds, rows + 1)
+        sums = transform.backward(spectra).reshape(-1, 2, block_bytes)
         product = np.zeros((rows + 2, block_bytes), np.uint8)
         product[:-1] = sums[:, 0]
         product[1:] ^= sums[:, 1]
-        keys.fill(0)
-        sums.fill(0)
+        for secret in (keys, spectra, sums):
+            secret.fill(0)
         transform.wipe()
         return product.reshape(-1)
 
