@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from qkd_hal.distillation.cascade_variants import LOW_LEAK, ORIGINAL, QUICK, YANETAL, Variant
+from qkd_hal.distillation.cascade_variants import (
+    LOW_LEAK,
+    ORIGINAL,
+    QUICK,
+    YANETAL,
+    Variant,
+    choose,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,3 +36,22 @@ def test_sizes_suit_the_key_whatever_the_rate(variant: Variant, qber: float, bit
     sizes = variant.block_sizes(qber, bits)
     assert min(sizes) >= 1
     assert max(sizes) <= (bits + 1) // 2
+
+
+@pytest.mark.parametrize(
+    ("qber", "bits", "round_trip", "variant"),
+    [
+        (0.02, 1_000_000, 0.0, YANETAL),
+        (0.02, 1_000_000, 0.005, YANETAL),
+        (0.02, 1_000_000, 0.010, QUICK),
+        (0.02, 10_000_000, 0.010, YANETAL),
+        (0.02, 1_000, 0.0003, YANETAL),
+        (0.02, 1_000, 0.0005, QUICK),
+        (0.0799, 1_000_000, 0.0, YANETAL),
+        (0.08, 1_000_000, 0.0, LOW_LEAK),
+        (0.08, 1_000_000, 0.002, YANETAL),
+        (0.08, 10_000_000, 0.010, LOW_LEAK),
+    ],
+)
+def test_the_rule(qber: float, bits: int, round_trip: float, variant: Variant) -> None:
+    assert choose(qber, bits, round_trip) is variant
