@@ -56,7 +56,6 @@ class AdditiveFFT:
     """
 
     def __init__(self, block_bytes: int) -> None:
-        self.block_bytes = block_bytes
         self._half = block_bytes >> _LOG_LANES
         self.words = 2 * self._half
         self._layers = _layers(block_bytes)
