@@ -40,8 +40,8 @@ def rows(repetitions: int) -> Iterator[Row]:
     low = median(LOW_LEAK, BITS, repetitions)
     yield _speed("cascade_mbps_q3", usual, peer)
     yield _leak("cascade_f_q3", usual, peer)
-    yield _speed("cascade_mbps_low_leak_q3", low, peer)
-    yield _leak("cascade_f_low_leak_q3", low, peer)
+    yield _speed("cascade_low_leak_mbps_q3", low, peer)
+    yield _leak("cascade_low_leak_f_q3", low, peer)
     yield _leak("cascade_f_1e4_q3", mean(SMALL_BITS, SMALL_BLOCKS * repetitions), peer)
     long = usual.speed / median(YANETAL, 10 * BITS, 3).speed
     short = usual.speed / median(YANETAL, BITS // 10, 3 * repetitions).speed

@@ -20,6 +20,7 @@ import numpy as np
 import zmq
 from numpy.typing import NDArray
 
+from qkd_hal.distillation.cascade_variants import QUICK
 from qkd_hal.distillation.session import (
     DistillationParameters,
     DistillationSession,
@@ -27,6 +28,7 @@ from qkd_hal.distillation.session import (
     Event,
     Role,
 )
+from qkd_hal.distillation.stages import Cascade, Stages
 from qkd_hal.entropy import SystemEntropy
 from qkd_hal.sources import DetectionBatch
 from qkd_hal_simulators.modem.appetite import Appetite
@@ -153,6 +155,7 @@ def main(role: str, address: str, seconds: float, in_flight: int, directory: Pat
             pad=ledger.pad,
             entropy=SystemEntropy(),
             max_in_flight=in_flight,
+            stages=Stages(reconciliation=Cascade(variant=QUICK)),  # fewest messages
         )
         if emits:
             session.attach_emissions(Log(light))

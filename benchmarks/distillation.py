@@ -1,11 +1,11 @@
-"""Distillation on one core: both parties' work summed, no wire between them.
+"""Distillation: both parties' work summed on one core, then as two processes with a wire between.
 
 The peers are the textbook methods in plain Python, on smaller blocks, which favours them.
 """
 
 from __future__ import annotations
 
-from benchmarks import _amplification, _cascade
+from benchmarks import _amplification, _cascade, _link_throughput
 from benchmarks._report import Row, main
 from benchmarks._simulated_link import run_link
 
@@ -20,18 +20,15 @@ def measure(quick: bool) -> list[Row]:
         *_cascade.rows(repetitions),
         *_amplification.rows(repetitions),
         simulated_link(QUICK_BLOCKS if quick else FULL_BLOCKS),
+        *_link_throughput.rows(quick),
     ]
-
-
-def row(name: str, value: float, unit: str, peer: str, rival: float) -> Row:
-    return Row(name, value, unit, f"{peer} {rival:.3f}", value / rival)
 
 
 def simulated_link(blocks: int) -> Row:
     """Return seconds of link time per second of one core: 50 km, 1 GHz, Lim 2014's detectors."""
     run = run_link("lim-2014", blocks)
     speed = run.link_seconds / run.seconds
-    return row("simulated_link_50km_x_real_time", speed, "x", "real time", 1.0)
+    return Row("link_realtime_50km", speed, "x real time")
 
 
 if __name__ == "__main__":

@@ -32,10 +32,11 @@ def test_both_modems_keys_are_derived_again(tmp_path: Path) -> None:
     sessions = tmp_path / "sessions"
     with ModemPair(options=("--record-session", str(sessions))) as pair:
         end = time.monotonic() + PATIENCE
-        with open_device(pair.alice_url) as alice:
-            while int(alice.status().details["secret_bits"]) == 0:
-                assert time.monotonic() < end, "no block was distilled"
-                time.sleep(0.02)
+        for url in (pair.alice_url, pair.bob_url):
+            with open_device(url) as device:
+                while int(device.status().details["secret_bits"]) == 0:
+                    assert time.monotonic() < end, "no block was distilled"
+                    time.sleep(0.02)
         assert "SECRET" in pair.log("alice")
     assert sessions.stat().st_mode & 0o777 == 0o700
     ends = dict(replayed(path) for path in sessions.iterdir() if path.name.endswith(SUFFIX))

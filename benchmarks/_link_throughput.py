@@ -27,7 +27,7 @@ from typing import Any
 
 import zmq
 
-from benchmarks._report import Row, main
+from benchmarks._report import Row
 from qkd_hal_simulators.modem.sockets import bound_address
 
 IN_FLIGHT_NEAR, IN_FLIGHT_FAR = 16, 48  # far: round trips per block x 10 ms / time per block
@@ -38,17 +38,19 @@ HALF_MILLISECOND = 0.0005
 TOSHIBA = 13.72  # Mbit/s of secret key: Yuan et al., J. Lightwave Technol. 36, 3427 (2018)
 
 
-def measure(quick: bool) -> list[Row]:
-    """Return the rows."""
+def rows(quick: bool) -> list[Row]:
+    """Return what two processes reach, and what latency takes from it."""
     near_seconds, far_seconds = QUICK_SECONDS if quick else SECONDS
     near = run(near_seconds, IN_FLIGHT_NEAR, Direct())
     relayed = run(near_seconds, IN_FLIGHT_NEAR, Relay(0.0))
     far = run(far_seconds, IN_FLIGHT_FAR, Relay(ONE_WAY_SECONDS))
     record = f"Toshiba 2018 {TOSHIBA}"
     return [
-        Row("secret_mbps_two_processes_q1_5", near, "Mbit/s", record, near / TOSHIBA),
-        Row("secret_mbps_with_10ms", far, "Mbit/s", record, far / TOSHIBA),
-        Row("latency_ratio_10ms", far / relayed, "x", f"no delay {relayed:.2f}", far / relayed),
+        Row("link_secret_mbps", near, "Mbit/s", record, near / TOSHIBA),
+        Row("link_secret_mbps_10ms", far, "Mbit/s", record, far / TOSHIBA),
+        Row(
+            "link_latency_ratio_10ms", far / relayed, "x", f"no delay {relayed:.2f}", far / relayed
+        ),
     ]
 
 
@@ -149,7 +151,3 @@ class Relay:
             while end.poll(0):
                 message = end.recv(copy=False)
                 waiting.append((time.monotonic() + self._delay, 1 - source, message))
-
-
-if __name__ == "__main__":
-    main("throughput", measure)
