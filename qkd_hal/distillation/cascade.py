@@ -55,6 +55,8 @@ class CascadeReconciler:
 
     def answer(self, parities: NDArray[np.uint8]) -> ParityQuery | None:
         """Take the parities of the last question; return the next, or None when done."""
+        if len(parities) != len(self._mine):
+            raise ProtocolError("the emitter answers another question")
         marks = self._mine ^ parities
         try:
             self._mine = self._steps.send(marks)

@@ -49,11 +49,13 @@ class Confirmation:
         mask = self._masks[self.odd.argmax()]
         bits = key[: len(mask)] & mask
         low, high = 0, self._length
-        while high - low > 1:
-            middle = (low + high) // 2
-            marks = yield np.array([_range_parity(bits, low, middle)], np.uint8)
-            low, high = (low, middle) if marks[0] else (middle, high)
-        bits.fill(0)
+        try:
+            while high - low > 1:
+                middle = (low + high) // 2
+                marks = yield np.array([_range_parity(bits, low, middle)], np.uint8)
+                low, high = (low, middle) if marks[0] else (middle, high)
+        finally:
+            bits.fill(0)
         return low
 
     def change(self, places: NDArray[np.int32]) -> None:

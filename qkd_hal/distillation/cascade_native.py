@@ -73,13 +73,10 @@ class NativePass(Pass):
         self._halves = np.empty(count, np.uint8)
         self._ranks_at = _OUT_RANKS.from_param(ranks)
         self._halves_at = _OUT_BITS.from_param(self._halves)
-        self._asked = 0
         _take_odd(self._odd_at, self._edges_at, count, self._ranks_at)
 
     def _halve(self, marks: Bits | None) -> Bits:
-        if marks is not None and len(marks) != self._asked:
-            raise ValueError(f"{len(marks)} marks for {self._asked} halves")
-        self._asked = _halve(
+        asked = _halve(
             len(self._low),
             self._ranks_at,
             None if marks is None else _BITS.from_param(marks),
@@ -87,7 +84,7 @@ class NativePass(Pass):
             self._bits_at,
             self._halves_at,
         )
-        return self._halves[: self._asked].copy()
+        return self._halves[:asked].copy()
 
     def _found(self) -> Places:
         _places(len(self._low), self._ranks_at, *self._grid_at)

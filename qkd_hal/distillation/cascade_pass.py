@@ -35,6 +35,11 @@ def pack_words(key: Bits) -> Words:
     return octets.view("<u8").astype(np.uint64, copy=False)
 
 
+def _check(marks: Bits, asked: int) -> None:
+    if len(marks) != asked:  # compiled code would read beyond them
+        raise ValueError(f"{len(marks)} marks for {asked} parities")
+
+
 class Pass(ABC):
     """Pass *number* over the *words* of a key of *length* bits, in blocks of *size*.
 
@@ -58,6 +63,7 @@ class Pass(ABC):
 
     def cut(self, marks: Bits) -> None:
         """Begin with the blocks of :meth:`parities`, of which those with *marks* are odd."""
+        _check(marks, -(-self._length // self._size))
         self._cut(marks)
         self.odd_blocks = int(np.count_nonzero(marks))
 
@@ -70,8 +76,10 @@ class Pass(ABC):
         self._take_odd()
         self.odd_blocks = 0
         parities = self._halve(None)
-        while len(parities):
-            parities = self._halve((yield parities))
+        while asked := len(parities):
+            marks = yield parities
+            _check(marks, asked)
+            parities = self._halve(marks)
         return self._found()
 
     def change(self, places: Places, *, toggles: bool, flips: bool) -> None:

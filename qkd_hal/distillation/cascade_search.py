@@ -40,20 +40,11 @@ class Search:
     *corrects*: this end's key is the one with errors; it is changed in place, at the end.
     """
 
-    def __init__(
-        self,
-        key: Bits,
-        seed: bytes,
-        sizes: Sequence[int],
-        *,
-        corrects: bool,
-        make_pass: type[Pass] | None = None,
-    ) -> None:
+    def __init__(self, key: Bits, seed: bytes, sizes: Sequence[int], *, corrects: bool) -> None:
         self._key = key
         self._seed = seed
         self._sizes = sizes
         self._corrects = corrects
-        self._make_pass = make_pass or BestPass
         self._words = pack_words(key)
         self._passes: list[Pass] = []
         self._confirmation: Confirmation | None = None
@@ -82,7 +73,7 @@ class Search:
             each.wipe()
 
     def _open(self, number: int, size: int) -> Steps:
-        fresh = self._make_pass(self._words, len(self._key), self._seed, number, size)
+        fresh = BestPass(self._words, len(self._key), self._seed, number, size)
         self._passes.append(fresh)
         fresh.cut((yield fresh.parities()))
 

@@ -263,6 +263,37 @@ def test_lies_end_in_an_error_not_in_a_loop() -> None:
         lie()
 
 
+@pytest.mark.parametrize(("bound", "end"), [(2000, "contradict"), (150, "more parities")])
+def test_a_detector_that_lies_gets_an_error_and_no_more_than_the_bound(
+    bound: int, end: str
+) -> None:
+    keys = noisy_keys(2000, 0.5, seed=1)
+    oracle = CascadeOracle(keys[0], bytes(16), bound)
+    liar = CascadeReconciler(keys[1], bytes(16), [16, 32])
+    lies = np.random.default_rng(1)
+
+    def lie() -> None:
+        query = liar.begin()
+        while True:
+            marks = lies.integers(0, 2, len(oracle.answer(query)), dtype=np.uint8)
+            try:
+                query = liar.answer(liar._mine ^ marks) or query
+            except ProtocolError:  # the liar notices first, and goes on
+                query = ParityQuery(1, pack_bits(marks))
+
+    with pytest.raises(ProtocolError, match=end):
+        lie()
+    assert oracle.leaked_bits <= bound
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_answers_of_another_length_are_refused(count: int) -> None:
+    reconciler = CascadeReconciler(np.zeros(8, np.uint8), bytes(16), [4])
+    assert len(reconciler.begin()) == 2
+    with pytest.raises(ProtocolError, match="another question"):
+        reconciler.answer(np.zeros(count, np.uint8))
+
+
 def test_confirmations_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cascade_search, "MAX_CONFIRMATIONS", 1)
     keys = noisy_keys(1000, 0, seed=1)

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from qkd_hal.distillation.cascade_native import NativePass
 from qkd_hal.distillation.cascade_numpy import NumpyPass
 from qkd_hal.distillation.cascade_pass import Pass, pack_words
+from qkd_hal.distillation.native import AVAILABLE
 
 SEED = bytes(range(16))
+KINDS = [NumpyPass, NativePass] if AVAILABLE else [NumpyPass]
 
 
 class Twins:
@@ -20,7 +22,7 @@ class Twins:
 
     def __init__(self, key: NDArray[np.uint8], number: int, size: int) -> None:
         arguments = (len(key), SEED, number, size)
-        self.compiled: Pass = NativePass(pack_words(key), *arguments)
+        self.compiled: Pass = KINDS[-1](pack_words(key), *arguments)
         self.numpy: Pass = NumpyPass(pack_words(key), *arguments)
 
     def check(self) -> None:
@@ -57,7 +59,6 @@ class Twins:
             one.change(places, toggles=toggles, flips=flips)
 
 
-@pytest.mark.needs("cc")
 @settings(max_examples=80, deadline=None)
 @given(
     length=st.integers(1, 3000),
@@ -80,9 +81,7 @@ def test_both_kinds_of_a_pass_agree(
     twins.check()
 
 
-@pytest.mark.parametrize(
-    "kind", [NumpyPass, pytest.param(NativePass, marks=pytest.mark.needs("cc"))]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_search_ends_at_the_errors(kind: type[Pass]) -> None:
     key = np.zeros(1000, np.uint8)
     wrong = [3, 500, 501, 999]
@@ -105,3 +104,16 @@ def drive(one: Pass) -> list[int]:
             marks = search.send(marks)
     except StopIteration as end:
         return list(end.value.tolist())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("marks", [0, 2])
+def test_marks_of_another_number_never_reach_the_loops(kind: type[Pass], marks: int) -> None:
+    one = kind(pack_words(np.ones(64, np.uint8)), 64, SEED, 0, 64)
+    one.cut(np.ones(1, np.uint8))
+    search = one.search()
+    next(search)
+    with pytest.raises(ValueError, match="marks"):
+        one.cut(np.ones(marks, np.uint8))
+    with pytest.raises(ValueError, match="marks"):
+        search.send(np.zeros(marks, np.uint8))
