@@ -60,7 +60,7 @@ class HookRunner:
 
     def require(self, call: str) -> None:
         """Raise unless *call* is legal in the device's state, in this process."""
-        if self._pid != os.getpid():
+        if self.forked:
             what = f"{call}() is not possible: devices do not survive fork()"
             raise StateError(what, device=self.name, cure="Open the device in the child process")
         self.machine.require(call)

@@ -181,7 +181,7 @@ class QKDSession:
     def _require(self, call: str) -> None:
         if self._pid != os.getpid():
             raise KeyConsumedError("sessions do not survive fork()", key_id=self.key_id)
-        self._runner.machine.require(call)  # its device is of this process, too
+        self._runner.require(call)
         self._machine.require(call)
 
     def _deadline(self, timeout: float | None) -> Deadline:
