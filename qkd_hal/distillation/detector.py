@@ -131,11 +131,12 @@ class DetectorBlock(Block):
         return np.array([self._holds(number) for number in numbers], bool)
 
     def _ask(self, query: ParityQuery | None) -> None:
-        if query is None:
-            # An eavesdropper may keep to the basis that is not tested.
-            qber = self._reconciler.corrected_bits / len(self._sifted.key_bits)
+        # An eavesdropper may keep to the basis that is not tested: end it as soon as that shows.
+        qber = self._reconciler.corrected_bits / len(self._sifted.key_bits)
+        if query is None or qber > self.parameters.qber_threshold:
             self.tally(key_qber=qber)
-            check_qber(qber, self.parameters.qber_threshold)
+        check_qber(qber, self.parameters.qber_threshold)
+        if query is None:
             errors = self._uncorrected.errors(self.parameters)
             self._estimation = self._estimation.with_key_errors(errors, self.parameters)
             self.say(Corrected(errors))

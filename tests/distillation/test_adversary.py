@@ -699,11 +699,14 @@ def test_a_key_cut_down_to_one_bit_ends_the_block(make_pair: MakePair) -> None:
     assert isinstance(pair.detector.aborts[0].error, NoSecretKeyError)
 
 
-def test_errors_in_the_basis_that_is_not_tested_end_the_block_too(make_pair: MakePair) -> None:
+@pytest.mark.parametrize("rate", [0.08, 0.5])
+def test_errors_in_the_basis_that_is_not_tested_end_the_block_too(
+    make_pair: MakePair, rate: float
+) -> None:
     pair = make_pair(qber_threshold=0.05)
     pair.run()
     light = pair.channel.emit(int(2.05 * pair.parameters.detections_per_block))
-    noise = np.random.default_rng(3).random(len(light.bits)) < 0.08
+    noise = np.random.default_rng(3).random(len(light.bits)) < rate
     bits = light.bits ^ (noise & (light.bases == KEY_BASIS))
     pair.detector.engine.add_detections(replace(light, bits=bits.astype(np.uint8)))
     pair.run()
