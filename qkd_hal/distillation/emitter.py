@@ -146,7 +146,7 @@ class EmitterBlock(Block):
         self._handlers[Corrected] = self._on_corrected
 
     def _on_request(self, message: ParityRequest, raw: bytes) -> list[Event]:
-        query = ParityQuery.from_bytes(message.ranges)
+        query = ParityQuery.from_bytes(message.question)
         self.heard(raw)
         parities = self._oracle.answer(query)
         self.say(ParityReply(len(parities), pack_bits(parities)))

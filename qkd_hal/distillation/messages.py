@@ -114,14 +114,14 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class ParityRequest:
-    """Detector: the ranges whose parities it wants."""
+    """Detector: which parities it wants next, in the method's own form."""
 
-    ranges: Blob
+    question: Blob
 
 
 @dataclass(frozen=True, slots=True)
 class ParityReply:
-    """Emitter: one bit for each range."""
+    """Emitter: one bit for each parity that was asked for."""
 
     count: U32
     parities: Blob
