@@ -13,14 +13,14 @@ __all__ = ["patiently"]
 
 T = TypeVar("T")
 
-_RETRIES = 10
-_PAUSE_SECONDS = 0.02
+_RETRIES = 6
+_PAUSE_SECONDS = 0.02  # doubled each time: 1.3 s in all, for a disk that others keep busy
 
 
 def patiently(action: Callable[[], T], passing: type[Exception]) -> T:
     """Return ``action()``, tried again a few times if it raises *passing*."""
-    for _ in range(_RETRIES):
+    for retry in range(_RETRIES):
         with suppress(passing):
             return action()
-        time.sleep(_PAUSE_SECONDS)
+        time.sleep(_PAUSE_SECONDS * 2**retry)
     return action()
