@@ -11,7 +11,7 @@ from qkd_hal.sources import DetectionBatch
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["DetectionBuffer"]
+__all__ = ["DetectionBuffer", "join_batches"]
 
 _MAX_BLOCKS = 4  # a host that outruns distillation by more loses photons, not memory
 _SMALL_BATCH = 4096  # clicks; smaller ones are joined, which copies little
@@ -60,7 +60,7 @@ class DetectionBuffer:
         """Forget detections of pulses below *before*, and take no more of them."""
         self._first_pulse = before
         if self._batches and self._batches[0].first_pulse < before:
-            whole = _join(self._batches)
+            whole = join_batches(self._batches)
             self.clear()
             self._put_back(whole, int(np.searchsorted(whole.pulses, before)), before)
 
@@ -68,7 +68,7 @@ class DetectionBuffer:
         """Take the first block; call only when :attr:`ready`."""
         counts = np.cumsum([len(batch.pulses) for batch in self._batches])
         enough = int(np.searchsorted(counts, self._size)) + 1
-        whole, self._batches = _join(self._batches[:enough]), self._batches[enough:]
+        whole, self._batches = join_batches(self._batches[:enough]), self._batches[enough:]
         self._count -= len(whole.pulses)
         end = int(whole.pulses[self._size - 1]) + 1
         self._put_back(whole, self._size, end)
@@ -77,7 +77,7 @@ class DetectionBuffer:
     def _append(self, batch: DetectionBatch) -> None:
         # Frames without light would otherwise pile up for as long as somebody sends them.
         if self._batches and len(self._batches[-1].pulses) < _SMALL_BATCH:
-            batch = _join([self._batches.pop(), batch])
+            batch = join_batches([self._batches.pop(), batch])
         self._batches.append(batch)
 
     def _put_back(self, whole: DetectionBatch, start: int, first_pulse: int) -> None:
@@ -88,7 +88,8 @@ class DetectionBuffer:
         self._count += len(rest.pulses)
 
 
-def _join(batches: list[DetectionBatch]) -> DetectionBatch:
+def join_batches(batches: list[DetectionBatch]) -> DetectionBatch:
+    """Return one batch of all that *batches*, at least one and in pulse order, hold."""
     if len(batches) == 1:
         return batches[0]
     return DetectionBatch(

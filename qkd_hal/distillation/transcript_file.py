@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import cbor2
 
+from qkd_hal.canonical_cbor import decode_map
 from qkd_hal.errors import ProtocolError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class TranscriptReader:
             ProtocolError: anything but whole records of this format, save a cut at the end.
         """
         for body in self._bodies():
-            fields = _decoded(body)
+            fields = decode_map(body, "a record of a session transcript")
             if "end" in fields:
                 self._finish(fields)
                 return
@@ -126,14 +127,3 @@ class TranscriptReader:
         if len(taken) != size:
             raise EOFError
         return taken
-
-
-def _decoded(body: bytes) -> dict[str, object]:
-    try:
-        value = cbor2.loads(body)
-        canonical = cbor2.dumps(value, canonical=True) == body
-    except Exception:  # noqa: BLE001 - cbor2 documents no closed set; one exception leaves here
-        canonical = False
-    if not canonical or type(value) is not dict or not all(type(name) is str for name in value):
-        raise ProtocolError("a record of a session transcript is not one canonical CBOR map")
-    return value

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qkd_hal.distillation.detections import join_batches
 from qkd_hal.distillation.estimation import estimate
 from qkd_hal.distillation.finite_key import binary_entropy
 from qkd_hal.distillation.sifting import KEY_BASIS, sift
@@ -162,7 +163,7 @@ def observe(
         light = attack.tap(frame, rng)
         arrived = light if attack.replaces_line else channel.fibre.transmit(light, rng)
         batches.append(detector.detect(arrived, rng, recovery))
-    return _observation(attack, _joined(batches), log, parameters.levels)
+    return _observation(attack, join_batches(batches), log, parameters.levels)
 
 
 def _observation(attack: Attack, clicks: DetectionBatch, log: FrameLog, levels: int) -> Observation:
@@ -204,13 +205,3 @@ def _point(share: float, seen: Observation, parameters: DistillationParameters) 
 def _frames(pulses: int, size: int) -> Iterator[int]:
     for start in range(0, pulses, size):
         yield min(size, pulses - start)
-
-
-def _joined(batches: list[DetectionBatch]) -> DetectionBatch:
-    return DetectionBatch(
-        np.concatenate([batch.pulses for batch in batches]),
-        np.concatenate([batch.bases for batch in batches]),
-        np.concatenate([batch.bits for batch in batches]),
-        batches[0].first_pulse,
-        batches[-1].end_pulse,
-    )

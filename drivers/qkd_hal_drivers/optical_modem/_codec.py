@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import cbor2
 
+from qkd_hal.canonical_cbor import decode_map
 from qkd_hal.error_codes import class_of
 from qkd_hal.errors import ProtocolError, QKDError
 
@@ -41,7 +42,7 @@ def decode_reply(raw: bytes) -> Reply:
     Raises:
         ProtocolError: it is not exactly one canonical CBOR map with a request number.
     """
-    fields = _decode_map(raw)
+    fields = decode_map(raw, "a modem's reply")
     number = fields.get("n")
     if type(number) is not int or number < 0:
         raise ProtocolError("a modem's reply carries no request number")
@@ -66,17 +67,6 @@ def item(fields: Mapping[str, object], name: str, kind: type[Item]) -> Item:
     value = fields.get(name)
     if type(value) is not kind:
         raise ProtocolError(f"a modem's reply has no {kind.__name__} field {name!r}")
-    return value
-
-
-def _decode_map(raw: bytes) -> dict[str, object]:
-    try:
-        value = cbor2.loads(raw)
-        canonical = cbor2.dumps(value, canonical=True) == raw
-    except Exception:  # noqa: BLE001 - cbor2 documents no closed set; one exception leaves here
-        canonical = False
-    if not canonical or type(value) is not dict or not all(type(k) is str for k in value):
-        raise ProtocolError("a modem's reply is not one canonical CBOR map")
     return value
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import cbor2
 
+from qkd_hal.canonical_cbor import decode_map
 from qkd_hal.errors import ProtocolError, QKDError, UsageError
 
 __all__ = ["MAX_REQUEST_BYTES", "VERSION", "Request", "argument", "encode_error", "encode_reply"]
@@ -33,7 +34,7 @@ class Request:
         Raises:
             ProtocolError: it is not one canonical CBOR map with a number and an operation.
         """
-        fields = _decode_map(raw)
+        fields = decode_map(raw, "a request")
         number, operation = fields.pop("n", None), fields.pop("op", None)
         if type(number) is not int or not 0 <= number < 1 << 63 or type(operation) is not str:
             raise ProtocolError("a request carries no number or no operation")
@@ -64,14 +65,3 @@ def encode_error(number: int, error: QKDError) -> bytes:
     if error.cure:
         fields["cure"] = error.cure
     return encode_reply(number, fields)
-
-
-def _decode_map(raw: bytes) -> dict[str, object]:
-    try:
-        value = cbor2.loads(raw)
-        canonical = cbor2.dumps(value, canonical=True) == raw
-    except Exception:  # noqa: BLE001 - cbor2 documents no closed set; one exception leaves here
-        canonical = False
-    if not canonical or type(value) is not dict or not all(type(k) is str for k in value):
-        raise ProtocolError("a request is not one canonical CBOR map")
-    return value
