@@ -6,96 +6,39 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from qkd_hal.distillation.authentication import MemoryPad
-from qkd_hal.distillation.events import BlockDistilled
-from qkd_hal.distillation.session import DistillationParameters, Emitted, Role
+from qkd_hal.distillation.session import Role
 from qkd_hal.distillation.transcript_recorder import RecordingSession
 from qkd_hal.recording.session_file import SessionFile
-from qkd_hal.sources import DetectionBatch
+from tests.distillation import conftest as distilling
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-PARAMETERS = DistillationParameters(
-    source="single-photon",
-    intensities=(1.0,),
-    intensity_probabilities=(1.0,),
-    key_basis_probability=0.5,
-    block_size=3000,
-    qber_threshold=0.11,
-    eps_sec=1e-6,
-    eps_cor=1e-9,
-    pad_refill_bytes=64,
-)
-
-
-class Seeded:
-    def __init__(self, seed: int) -> None:
-        self.generator = np.random.default_rng(seed)
-
-    def read_into(self, view: memoryview) -> None:
-        view[:] = self.generator.bytes(len(view))
-
-
-class Log:
-    """What the emitter sent: all of it arrives, with few errors."""
-
-    def __init__(self, count: int) -> None:
-        random = np.random.default_rng(3)
-        self.bases, self.bits = random.integers(0, 2, (2, count), dtype=np.uint8)
-        bases = random.integers(0, 2, count, dtype=np.uint8)
-        noise = random.random(count) < np.where(bases == self.bases, 0.01, 0.5)
-        self.end = 0  # until there is light
-        self.seen = DetectionBatch(np.arange(count), bases, self.bits ^ noise, 0, count)
-
-    def shine(self) -> DetectionBatch:
-        self.end = self.seen.end_pulse
-        return self.seen
-
-    def states(self, pulses: NDArray[np.int64]) -> Emitted:
-        return Emitted(self.bases[pulses], self.bits[pulses], np.zeros(len(pulses), np.uint8))
-
-    def discard(self, before: int) -> None:
-        """It is short."""
 
 
 def record(folder: Path, seed: int) -> None:
     """Distil one block; leave ``emitter`` and ``detector`` in *folder*."""
-    log = Log(2 * PARAMETERS.detections_per_block)
     files = {role: SessionFile(folder / role.name.lower()) for role in Role}
-    secret = np.random.default_rng(seed).bytes(1024)
-    ends = {
-        role: RecordingSession(
-            role,
-            PARAMETERS,
-            pad=MemoryPad(secret, first=role is Role.EMITTER),
-            entropy=Seeded(seed + role.value),
-            write=files[role].write,
-            about={"site": "Wonderland", "qkd_hal": "1"},
-        )
-        for role in Role
-    }
-    ends[Role.EMITTER].attach_emissions(log)
-    for end in ends.values():
-        end.start()
-    carry(ends)
-    ends[Role.DETECTOR].add_detections(log.shine())
-    carry(ends)
-    for role, end in ends.items():
+    ends: list[RecordingSession] = []
+
+    def engine(role: Role, *arguments: Any, **options: Any) -> RecordingSession:
+        about = {"site": "Wonderland", "qkd_hal": "1"}
+        write = files[role].write
+        ends.append(RecordingSession(role, *arguments, write=write, about=about, **options))
+        return ends[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(distilling, "DistillationSession", engine)
+        pair = distilling.Pair(distilling.SMALL, seed=seed)
+        pair.run()
+        pair.photons(1.1)
+        pair.run()
+    for end in ends:
         end.end_recording()
-        files[role].close()
-
-
-def carry(ends: dict[Role, RecordingSession]) -> None:
-    while moved := [(role, message) for role in Role for message in ends[role].outgoing()]:
-        for role, message in moved:
-            other = next(end for name, end in ends.items() if name is not role)
-            for event in other.receive(message):
-                if isinstance(event, BlockDistilled):
-                    other.stored(event.number)
+    for file in files.values():
+        file.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from qkd_hal_simulators.modem.block_store import BlockStore
 from qkd_hal_simulators.modem.database import Database
 from qkd_hal_simulators.modem.key_store import KeyStore
 from qkd_hal_simulators.modem.pad_store import PadStore
+from qkd_hal_simulators.settings import PRESETS, ModemSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +23,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SECRET = hashlib.shake_256(b"an initial secret").digest(512)
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until *holds*, for what takes one or two seconds on an idle machine."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def some_settings(directory: Path, **changes: object) -> ModemSettings:
+    """Return those of Alice's modem, who emits, with *changes*."""
+    settings = ModemSettings(
+        site="alice",
+        peer="bob",
+        first=True,
+        emits=True,
+        quantum="127.0.0.1:0",
+        classical="127.0.0.1:0",
+        app="127.0.0.1:0",
+        directory=directory,
+        preset=PRESETS["short"],
+    )
+    return replace(settings, **changes)  # type: ignore[arg-type]
 
 
 @dataclass

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,21 +28,15 @@ from qkd_hal_simulators.eve_report import cost_fields, single_photon_share
 from qkd_hal_simulators.eve_settings import EveSettings, Tap
 from qkd_hal_simulators.physics.frame import PhotonFrame
 from qkd_hal_simulators.presets import PRESETS
+from tests.simulators.conftest import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     Socket = zmq.Socket[bytes]
 
-PATIENCE = 30.0
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
+patiently = partial(eventually, seconds=30.0)
 
 
 @contextmanager
@@ -150,13 +144,13 @@ def test_a_limited_eve_taps_what_she_may_and_the_rest_makes_key(tmp_path: Path) 
         open_device(pair.alice_url) as alice,
         open_device(pair.bob_url) as bob,
     ):
-        eventually(lambda: (alice.status().stored_keys or 0) > 0)
-        eventually(lambda: (bob.status().stored_keys or 0) > 0)
+        patiently(lambda: (alice.status().stored_keys or 0) > 0)
+        patiently(lambda: (bob.status().stored_keys or 0) > 0)
         session = alice.start(peer="bob", size=32)
         session.connect()
         theirs = bob.get_key_by_id(session.key_id, peer="alice")
         assert session.get_key(32).matches(theirs)
-        eventually(lambda: report_of(diary).get("blocks", 0) > 0)
+        patiently(lambda: report_of(diary).get("blocks", 0) > 0)
         report = report_of(diary)
         assert diary.stat().st_mode & 0o077 == 0
         assert "--fibre-elsewhere" not in pair._lines["bob"]
@@ -174,7 +168,7 @@ def test_eve_takes_the_fibre_over_and_nobody_can_count_it(tmp_path: Path) -> Non
     diary = tmp_path / "eve.json"
     options = ("--source", "wcp", "--length-km", "20", "--block-size", "20000")
     with ModemPair(eve="beam-splitting", eve_report=diary, options=options) as pair:
-        eventually(lambda: report_of(diary).get("qber") is not None)
+        patiently(lambda: report_of(diary).get("qber") is not None)
         report = report_of(diary)
         assert "--fibre-elsewhere" in pair._lines["bob"]
         assert "--fibre-elsewhere" not in pair._lines["alice"]

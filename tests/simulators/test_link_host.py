@@ -36,7 +36,8 @@ from qkd_hal_simulators.physics.detector import Detector
 from qkd_hal_simulators.physics.fibre import Fibre
 from qkd_hal_simulators.physics.frame import PhotonFrame
 from qkd_hal_simulators.physics.random import physical_generator
-from qkd_hal_simulators.settings import PRESETS, ChannelSettings, ModemSettings
+from qkd_hal_simulators.settings import ChannelSettings
+from tests.simulators.conftest import some_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,21 +73,6 @@ class Clock:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-def some_settings(directory: Path, **changes: object) -> ModemSettings:
-    settings = ModemSettings(
-        site="alice",
-        peer="bob",
-        first=True,
-        emits=True,
-        quantum="127.0.0.1:0",
-        classical="127.0.0.1:0",
-        app="127.0.0.1:0",
-        directory=directory,
-        preset=PRESETS["short"],
-    )
-    return replace(settings, **changes)  # type: ignore[arg-type]
 
 
 def test_the_rate_counts_net_bits_from_the_first_photon_to_the_last_secret_bit(

@@ -27,21 +27,13 @@ from qkd_hal.keys import KeyId
 from qkd_hal.sources import Agreement, Alarm
 from qkd_hal_simulators.emulator import ModemPair
 from qkd_hal_simulators.modem.initial_secret import create_initial_secret
+from tests.simulators.conftest import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from qkd_hal import QKDDevice
-
-PATIENCE = 20.0  # seconds for what takes one or two
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @contextmanager

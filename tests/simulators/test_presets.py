@@ -17,7 +17,8 @@ from qkd_hal_simulators.modem.sampling import emission_of, reception_of
 from qkd_hal_simulators.physics.memory import Memory
 from qkd_hal_simulators.physics.random import physical_generator
 from qkd_hal_simulators.physics.source import SinglePhotons, WeakCoherentPulses
-from qkd_hal_simulators.settings import PRESETS, ModemSettings
+from qkd_hal_simulators.settings import PRESETS
+from tests.simulators.conftest import some_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,18 +26,8 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_light_of_every_preset_crosses_its_channel(name: str, tmp_path: Path) -> None:
-    settings = ModemSettings(
-        site="alice",
-        peer="bob",
-        first=True,
-        emits=True,
-        quantum="127.0.0.1:0",
-        classical="127.0.0.1:0",
-        app="127.0.0.1:0",
-        directory=tmp_path,
-        preset=PRESETS[name],
-        channel=PRESETS[name].channel,
-    )
+    preset = PRESETS[name]
+    settings = some_settings(tmp_path, preset=preset, channel=preset.channel)
     emission = emission_of(settings, physical_generator(1), first_pulse=0)
     batch = reception_of(settings, physical_generator(2)).measure(emission.emit()[1])
     sent = emission.log.states(batch.pulses)

@@ -14,7 +14,8 @@ from qkd_hal_simulators.modem.database import Database
 from qkd_hal_simulators.modem.initial_secret import create_initial_secret
 from qkd_hal_simulators.modem.key_store import KeyStore
 from qkd_hal_simulators.modem.process import run_modem
-from qkd_hal_simulators.settings import PRESETS, ModemSettings
+from qkd_hal_simulators.settings import ModemSettings
+from tests.simulators.conftest import some_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,18 +26,7 @@ if TYPE_CHECKING:
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModemSettings:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     create_initial_secret([tmp_path / "secret"], 2048)
-    return ModemSettings(
-        site="alice",
-        peer="bob",
-        first=True,
-        emits=True,
-        quantum="127.0.0.1:0",
-        classical="127.0.0.1:0",
-        app="127.0.0.1:0",
-        directory=tmp_path / "alice",
-        secret=tmp_path / "secret",
-        preset=PRESETS["short"],
-    )
+    return some_settings(tmp_path / "alice", secret=tmp_path / "secret")
 
 
 def run_once(settings: ModemSettings, *, emits: bool) -> None:

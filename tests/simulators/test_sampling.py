@@ -13,6 +13,7 @@ from qkd_hal_simulators.modem.sampling import emission_of, reception_of
 from qkd_hal_simulators.physics.click_frame import MAX_SPAN
 from qkd_hal_simulators.physics.random import physical_generator
 from qkd_hal_simulators.settings import PRESETS, ChannelSettings, ModemSettings
+from tests.simulators.conftest import some_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,17 +29,7 @@ FIRST = 1_800_000_000_000_000_000
 
 @pytest.fixture
 def settings(tmp_path: Path) -> ModemSettings:
-    return ModemSettings(
-        site="alice",
-        peer="bob",
-        first=True,
-        emits=True,
-        quantum="127.0.0.1:0",
-        classical="127.0.0.1:0",
-        app="127.0.0.1:0",
-        directory=tmp_path,
-        preset=PRESETS["default"],
-    )
+    return some_settings(tmp_path, preset=PRESETS["default"])
 
 
 def with_channel(settings: ModemSettings, **changes: object) -> ModemSettings:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from qkd_hal import open_device
+from qkd_hal import QKDDevice, open_device
 from qkd_hal.distillation.session import DistillationSession, Role
 from qkd_hal.distillation.transcript_audit import audit_public
 from qkd_hal.distillation.transcript_replay import Replay, replay
@@ -16,8 +16,11 @@ from qkd_hal.errors import ConfigurationError
 from qkd_hal.recording.session_file import open_session
 from qkd_hal_simulators.emulator import ModemPair
 from qkd_hal_simulators.modem.session_recording import SUFFIX, engine_of
+from tests.simulators.conftest import eventually
 
-PATIENCE = 20.0
+
+def has_key(device: QKDDevice) -> bool:
+    return int(device.status().details["secret_bits"]) > 0
 
 
 def replayed(path: Path) -> tuple[Role, Replay]:
@@ -31,12 +34,9 @@ def replayed(path: Path) -> tuple[Role, Replay]:
 def test_both_modems_keys_are_derived_again(tmp_path: Path) -> None:
     sessions = tmp_path / "sessions"
     with ModemPair(options=("--record-session", str(sessions))) as pair:
-        end = time.monotonic() + PATIENCE
         for url in (pair.alice_url, pair.bob_url):
             with open_device(url) as device:
-                while int(device.status().details["secret_bits"]) == 0:
-                    assert time.monotonic() < end, "no block was distilled"
-                    time.sleep(0.02)
+                eventually(partial(has_key, device))
         assert "SECRET" in pair.log("alice")
     assert sessions.stat().st_mode & 0o777 == 0o700
     ends = dict(replayed(path) for path in sessions.iterdir() if path.name.endswith(SUFFIX))
